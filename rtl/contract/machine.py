@@ -1,0 +1,109 @@
+"""The state that instructions act on: memories, accumulators, queues and tokens, as NumPy arrays."""
+from collections import deque
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import ProgramError
+from .fabric import PARAMETER_BYTES, Fabric
+from .isa import TOKEN_MAX, Instruction, Unit
+
+Bytes = npt.NDArray[np.uint8]
+
+
+class Machine:
+    """Everything a program can see of one fabric and its DRAM.
+
+    Parameters
+    ----------
+    fabric : Fabric
+    dram : uint8 array
+        The memory behind the AXI port; shared, not copied.
+
+    Attributes
+    ----------
+    am : int8[R * am_words]
+    wm : int8[wm_words, C]
+    pm : uint8[pm_words, PARAMETER_BYTES]
+    acc : int64[acc_depth, C]
+    tiles : queue of (int8[R, C] weights, int64[R] offsets)
+    results : queue of int64[pixels, C]
+    """
+
+    def __init__(self, fabric: Fabric, dram: Bytes):
+        self.fabric = fabric
+        self.dram = dram
+        self.am = np.zeros(fabric.am_bytes, np.int8)
+        self.wm = np.zeros((fabric.wm_words, fabric.cols), np.int8)
+        self.pm = np.zeros((fabric.pm_words, PARAMETER_BYTES), np.uint8)
+        self.acc = np.zeros((fabric.acc_depth, fabric.cols), np.int64)
+        self.tiles: deque[tuple[npt.NDArray[np.int8], npt.NDArray[np.int64]]] = deque()
+        self.results: deque[npt.NDArray[np.int64]] = deque()
+        self.tokens = np.zeros((len(Unit), len(Unit)), np.int64)
+
+    def step(self, instruction: Instruction) -> None:
+        """Take its tokens, carry it out, give its tokens."""
+        own = instruction.UNIT
+        for unit in Unit:
+            if instruction.wait >> unit & 1 and unit != own:
+                self.require(instruction, self.tokens[unit, own] > 0,
+                             f"waits for a token from {unit.name} that nothing before it gives: it would never start")
+                self.tokens[unit, own] -= 1
+        instruction.execute(self)
+        for unit in Unit:
+            if instruction.signal >> unit & 1:
+                self.require(instruction, unit != own, "signals its own unit")
+                self.tokens[own, unit] += 1
+                self.require(instruction, self.tokens[own, unit] <= TOKEN_MAX,
+                             f"more than {TOKEN_MAX} tokens from {own.name} to {unit.name} are not taken")
+
+    def finish(self) -> None:
+        """Check that a program left no tile, result or token behind."""
+        if self.tiles or self.results or self.tokens.any():
+            raise ProgramError(f"the program ends with {len(self.tiles)} weight tiles, {len(self.results)} result "
+                               f"sets and {int(self.tokens.sum())} tokens that nothing took")
+
+    def require(self, instruction: Instruction, condition: bool, problem: str) -> None:
+        """Raise ProgramError naming the instruction unless the condition holds."""
+        if not condition:
+            raise ProgramError(f"{instruction}: {problem}")
+
+    def read_am(self, instruction: Instruction, place: npt.NDArray[np.int64]) -> npt.NDArray[np.int8]:
+        """Bytes at addresses of any shape."""
+        self._inside(instruction, place, len(self.am), "activation memory")
+        return self.am[place]
+
+    def write_am(self, instruction: Instruction, start: int, data: Bytes) -> None:
+        self.require(instruction, start + len(data) <= len(self.am),
+                     f"bytes {start} to {start + len(data) - 1} of an activation memory of {len(self.am)}")
+        self.am[start:start + len(data)] = data.view(np.int8)
+
+    def scatter_am(self, instruction: Instruction, place: npt.NDArray[np.int64],
+                   data: npt.NDArray[np.int64]) -> None:
+        self._inside(instruction, place, len(self.am), "activation memory")
+        self.am[place] = data
+
+    def read_dram(self, instruction: Instruction, start: int, count: int) -> Bytes:
+        self.require(instruction, start + count <= len(self.dram),
+                     f"bytes {start} to {start + count - 1} of a DRAM of {len(self.dram)}")
+        return self.dram[start:start + count]
+
+    def write_dram(self, instruction: Instruction, start: int, data: Bytes) -> None:
+        self.require(instruction, start + len(data) <= len(self.dram),
+                     f"bytes {start} to {start + len(data) - 1} of a DRAM of {len(self.dram)}")
+        self.dram[start:start + len(data)] = data
+
+    def take_results(self, instruction: Instruction, count: int) -> npt.NDArray[np.int64]:
+        """The next ``count`` pixels of the result FIFO, int64[count, C]."""
+        taken: list[npt.NDArray[np.int64]] = []
+        have = 0
+        while have < count and self.results:
+            taken.append(self.results.popleft())
+            have += len(taken[-1])
+        self.require(instruction, have == count, f"takes {count} results where {have} were made")
+        return np.concatenate(taken)
+
+    def _inside(self, instruction: Instruction, place: npt.NDArray[np.int64], size: int, what: str) -> None:
+        if place.size:
+            low, high = int(place.min()), int(place.max())
+            self.require(instruction, 0 <= low and high < size, f"bytes {low} to {high} of an {what} of {size}")

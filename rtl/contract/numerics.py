@@ -1,0 +1,140 @@
+"""Rounding, written once: what post-processing computes, for gateware tests, compiler and emulator alike."""
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import ProgramError
+
+Ints = npt.NDArray[np.int64]
+
+PRODUCT_DROP = 15
+"""Low bits of the product ``biased * mult`` that are dropped before the rounding constant is added."""
+MULT_BITS = 31
+SHIFT_BITS = 5
+ADD_MULT_BITS = 27
+ADD_CONSTANT_BITS = 48
+ADD_SHIFT_BITS = 6
+
+
+def wrap(value: Ints, bits: int) -> Ints:
+    """Two's complement of ``bits`` bits."""
+    half = np.int64(1) << np.int64(bits - 1)
+    return ((value + half) & ((np.int64(1) << np.int64(bits)) - 1)) - half
+
+
+@dataclass(frozen=True, kw_only=True)
+class Channel:
+    """Requantisation of one output channel; one record of the parameter memory.
+
+    ``q = clamp(((((acc + bias) * mult) >> PRODUCT_DROP) + round) >> shift) + zero)`` where round is
+    ``round_neg`` if acc + bias is negative and ``round_pos`` otherwise; ``>>`` rounds towards minus infinity.
+    zero, low and high come from the POST instruction.
+
+    Dropping PRODUCT_DROP bits early loses nothing: it equals a rounding constant that is a multiple of
+    2**PRODUCT_DROP. The scale is mult / 2**(shift + PRODUCT_DROP).
+
+    Parameters
+    ----------
+    bias : int
+        Signed 32 bits, added modulo 2**acc_width.
+    mult : int
+        0 to 2**31 - 1.
+    round_pos, round_neg : int
+        Signed 32 bits.
+    shift : int
+        0 to 31.
+    """
+
+    bias: int
+    mult: int
+    round_pos: int
+    round_neg: int
+    shift: int
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("bias", -(2**31), 2**31 - 1), ("mult", 0, 2**MULT_BITS - 1),
+                                ("round_pos", -(2**31), 2**31 - 1), ("round_neg", -(2**31), 2**31 - 1),
+                                ("shift", 0, 2**SHIFT_BITS - 1)):
+            if not low <= getattr(self, name) <= high:
+                raise ProgramError(f"{name} is {getattr(self, name)}; a channel record holds {low} to {high}")
+
+    def pack(self) -> bytes:
+        """The record: little-endian bias, mult, round_pos, round_neg, shift, 32 bits each."""
+        return struct.pack("<iIiiI", self.bias, self.mult, self.round_pos, self.round_neg, self.shift)
+
+    @classmethod
+    def unpack(cls, record: bytes) -> "Channel":
+        """The inverse of pack; bits that mean nothing are ignored, as the hardware does."""
+        bias, mult, round_pos, round_neg, shift = struct.unpack("<iIiiI", record)
+        return cls(bias=bias, mult=mult & (2**MULT_BITS - 1), round_pos=round_pos, round_neg=round_neg,
+                   shift=shift & (2**SHIFT_BITS - 1))
+
+    def apply(self, acc: Ints, *, zero: int, low: int, high: int, acc_width: int = 32) -> Ints:
+        """Requantised int8 values of partial sums ``acc`` (any shape)."""
+        return self.apply_biased(wrap(acc + self.bias, acc_width), zero=zero, low=low, high=high)
+
+    def apply_biased(self, biased: Ints, *, zero: int, low: int, high: int) -> Ints:
+        """The same from acc + bias on."""
+        rounding = np.where(biased < 0, np.int64(self.round_neg), np.int64(self.round_pos))
+        scaled = ((biased * np.int64(self.mult)) >> np.int64(PRODUCT_DROP)) + rounding
+        return np.clip((scaled >> np.int64(self.shift)) + zero, low, high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Add:
+    """Residual add in post-processing: ``clamp((q * mult_q + other * mult_other + constant) >> shift)``.
+
+    One record of the parameter memory, right behind the channels of its POST instruction. ``constant``
+    carries the zero points and the rounding; q and other are the stored int8 values.
+
+    Parameters
+    ----------
+    mult_q, mult_other : int
+        Signed 27 bits.
+    constant : int
+        Signed 48 bits.
+    shift : int
+        0 to 63.
+    low, high : int
+        int8 limits of the sum.
+    """
+
+    mult_q: int
+    mult_other: int
+    constant: int
+    shift: int
+    low: int
+    high: int
+
+    def __post_init__(self) -> None:
+        half = 2 ** (ADD_MULT_BITS - 1)
+        for name, least, most in (("mult_q", -half, half - 1), ("mult_other", -half, half - 1),
+                                  ("constant", -(2**(ADD_CONSTANT_BITS - 1)), 2**(ADD_CONSTANT_BITS - 1) - 1),
+                                  ("shift", 0, 2**ADD_SHIFT_BITS - 1),
+                                  ("low", -128, 127), ("high", -128, 127)):
+            if not least <= getattr(self, name) <= most:
+                raise ProgramError(f"{name} is {getattr(self, name)}; an add record holds {least} to {most}")
+
+    def pack(self) -> bytes:
+        """The record: little-endian mult_q (32), mult_other (32), constant (64), shift, low, high, 0 (8 each)."""
+        return struct.pack("<iiqBbbx", self.mult_q, self.mult_other, self.constant, self.shift, self.low,
+                           self.high)
+
+    @classmethod
+    def unpack(cls, record: bytes) -> "Add":
+        """The inverse of pack; bits that mean nothing are ignored, as the hardware does."""
+        mult_q, mult_other, constant, shift, low, high = struct.unpack("<iiqBbbx", record)
+
+        def signed(value: int, bits: int) -> int:
+            return ((value + 2 ** (bits - 1)) & (2**bits - 1)) - 2 ** (bits - 1)
+
+        return cls(mult_q=signed(mult_q, ADD_MULT_BITS), mult_other=signed(mult_other, ADD_MULT_BITS),
+                   constant=signed(constant, ADD_CONSTANT_BITS), shift=shift & (2**ADD_SHIFT_BITS - 1),
+                   low=low, high=high)
+
+    def apply(self, q: Ints, other: Ints) -> Ints:
+        """The int8 sums of two arrays of stored int8 values."""
+        total = q * np.int64(self.mult_q) + other * np.int64(self.mult_other) + np.int64(self.constant)
+        return np.clip(total >> np.int64(self.shift), self.low, self.high)

@@ -1,0 +1,31 @@
+"""Executes the ISA: nothing but the effects that rtl/contract/isa.py gives each instruction."""
+from ..rtl.contract.errors import ProgramError
+from ..rtl.contract.fabric import Fabric
+from ..rtl.contract.isa import INSTRUCTION_BYTES, Instruction
+from ..rtl.contract.machine import Bytes, Machine
+
+
+class Emulator:
+    """One fabric in pure NumPy; memories live on from run to run, as they do in the hardware."""
+
+    def __init__(self, fabric: Fabric, dram: Bytes):
+        self.machine = Machine(fabric, dram)
+
+    def run(self, address: int, count: int) -> int:
+        """Execute ``count`` instructions that lie in DRAM at ``address``; returns the number executed.
+
+        Raises
+        ------
+        ProgramError
+            Names the index of the instruction that broke a rule, and the rule.
+        """
+        machine = self.machine
+        for index in range(count):
+            start = address + index * INSTRUCTION_BYTES
+            code = machine.dram[start:start + INSTRUCTION_BYTES].tobytes()
+            try:
+                machine.step(Instruction.decode(code, machine.fabric))
+            except ProgramError as error:
+                raise ProgramError(f"instruction {index} at {start:#x}: {error}") from error
+        machine.finish()
+        return count
