@@ -31,6 +31,7 @@ the strides, multiples of the bus width.
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -132,6 +133,7 @@ class Instruction:
     layer: int = bits(LAYER_BITS)
 
     @classmethod
+    @cache
     def layout(cls) -> tuple[Field, ...]:
         """Every field with its place, opcode first, in order from bit 0."""
         found = [Field("opcode", 0, cls.OPCODE_BITS, "unsigned")]
@@ -203,7 +205,8 @@ class Load(Instruction):
 
     AM: ``rows`` rows of ``row_bytes`` bytes; row i goes from ``dram + i*dram_stride`` to ``local + i*pitch``.
     WM, PM: ``row_bytes`` bytes are consecutive words, each taking a whole number of beats in DRAM
-    (Fabric.wm_word_stride, pm_word_stride), written from word ``local`` on; ``rows`` is 1 and pitch unused.
+    (Fabric.wm_word_stride, pm_word_stride), written from word ``word`` on; ``rows`` is 1, local and pitch are
+    unused.
 
     Illegal: rows or row_bytes 0; an address or stride that is no multiple of the bus width; a write outside the
     memory; for WM and PM a row_bytes that is not a whole number of words.
@@ -219,6 +222,7 @@ class Load(Instruction):
     row_bytes: int = bits(ROW_BYTES_BITS)
     local: int = address()
     pitch: int = address()
+    word: int = bits(WM_ADDRESS_BITS)
 
     def execute(self, machine: "Machine") -> None:
         fabric = machine.fabric
@@ -237,10 +241,10 @@ class Load(Instruction):
         machine.require(self, self.rows == 1 and self.row_bytes % stride == 0,
                         f"weights and parameters move as one row of whole words of {stride} bytes")
         words = self.row_bytes // stride
-        machine.require(self, self.local + words <= len(memory),
-                        f"words {self.local} to {self.local + words - 1} of {len(memory)}")
+        machine.require(self, self.word + words <= len(memory),
+                        f"words {self.word} to {self.word + words - 1} of {len(memory)}")
         data = machine.read_dram(self, self.dram, self.row_bytes).reshape(words, stride)
-        memory[self.local:self.local + words] = data[:, :memory.shape[1]].view(memory.dtype)
+        memory[self.word:self.word + words] = data[:, :memory.shape[1]].view(memory.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -391,13 +395,17 @@ class Stream(Instruction):
         pixels = (self.base + sum(grid)).reshape(-1, self.pixels)
         total = (np.zeros((self.pixels, fabric.cols), np.int64) if self.clear
                  else machine.acc[:self.pixels].astype(np.int64))
-        for _ in range(self.tiles):
-            weights, offsets = machine.tiles.popleft()
-            used = weights.any(axis=1)
-            for visit in pixels:
-                acts = machine.read_am(self, visit[:, None] + offsets[used])
-                # A product of int8 matrices summed over at most 32 rows is exact in float32.
-                total += (acts.astype(np.float32) @ weights[used].astype(np.float32)).astype(np.int64)
+        taken = [machine.tiles.popleft() for _ in range(self.tiles)]
+        weights = np.concatenate([weights for weights, _ in taken])
+        offsets = np.concatenate([offsets for _, offsets in taken])
+        used = weights.any(axis=1)
+        weights, offsets = weights[used].astype(np.float64), offsets[used]
+        for visit in pixels:
+            # Any number of rows at once: sums of int8 products are exact in float64 far beyond 2**32 of them.
+            for row in range(0, len(offsets), 1024):
+                part = slice(row, row + 1024)
+                acts = machine.read_am(self, visit[:, None] + offsets[part])
+                total += (acts.astype(np.float64) @ weights[part]).astype(np.int64)
         total = wrap(total, fabric.acc_width)
         if self.emit:
             machine.results.append(total)

@@ -1,0 +1,102 @@
+"""From scheduled instructions to a Program."""
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ...rtl.contract.isa import INSTRUCTION_BYTES, Instruction
+from ..graph.ir import Graph
+from ..lower.plan import HostStep
+from ..schedule.predict import Prediction, predict
+from ..schedule.schedule import Scheduled, Segment
+from .program import FabricRun, HostRun, LayerInfo, Program
+from .tokens import Item, with_tokens
+
+
+def emit(scheduled: Scheduled) -> Program:
+    """Set tokens, encode, predict, and put everything into one Program."""
+    fabric = scheduled.fabric
+    blobs = list(scheduled.constants)
+    end = scheduled.dram_used
+
+    def encode(items: Sequence[Item]) -> tuple[tuple[int, int], list[Instruction]]:
+        nonlocal end
+        program = with_tokens(items)
+        code = b"".join(instruction.encode(fabric) for instruction in program)
+        if code:
+            blobs.append((end, np.frombuffer(code, np.uint8)))
+        place = (end, len(program))
+        end += -(-len(code) // 64) * 64
+        return place, program
+
+    setup, _ = encode(scheduled.setup)
+    steps: list[FabricRun | HostRun] = []
+    predictions: list[Prediction] = []
+    for part in scheduled.parts:
+        if isinstance(part, HostStep):
+            steps.append(HostRun(part.op, part.reason))
+            continue
+        (address, count), program = encode(part.items)
+        predictions.append(predict(program, fabric))
+        steps.append(FabricRun(address, count, tuple(scheduled.tensors[t] for t in part.inputs),
+                               tuple(scheduled.tensors[t] for t in part.outputs)))
+    return Program(
+        name=scheduled.plan.graph.name, fabric=fabric, graph=_without_weights(scheduled),
+        steps=tuple(steps), setup=setup, blobs=tuple(blobs), dram_bytes=end,
+        layers=tuple(_layer_table(scheduled, predictions)),
+        predicted=sum(prediction.cycles for prediction in predictions), memory=_memory(scheduled))
+
+
+def _without_weights(scheduled: Scheduled) -> Graph:
+    """The graph with only those constants that host steps read; the others lie packed in the blobs."""
+    graph = scheduled.plan.graph
+    kept = {tensor for part in scheduled.parts if isinstance(part, HostStep)
+            for tensor in graph.ops[part.op].inputs} | set(graph.outputs)
+    return replace(graph, tensors=tuple(
+        tensor if index in kept else replace(tensor, data=None) for index, tensor in enumerate(graph.tensors)))
+
+
+def _layer_table(scheduled: Scheduled, predictions: Sequence[Prediction]) -> list[LayerInfo]:
+    graph = scheduled.plan.graph
+    proofs = {proof.op: proof.text for proof in scheduled.plan.proofs}
+    cycles: dict[int, int] = {}
+    for prediction in predictions:
+        for tag, count in prediction.layers.items():
+            cycles[tag] = cycles.get(tag, 0) + count
+    table: list[LayerInfo] = []
+    for part in scheduled.parts:
+        if isinstance(part, HostStep):
+            op = graph.ops[part.op]
+            table.append(LayerInfo(len(table), graph.tensors[op.outputs[0]].name, op.source, "host", part.reason,
+                                   graph.macs(op), -1, 0, ""))
+            continue
+        for layer, tag in zip(part.layers, part.tags, strict=True):
+            table.append(LayerInfo(len(table), layer.name, layer.source, "fabric", "", layer.macs, tag,
+                                   cycles.get(tag, 0), "; ".join(proofs[op] for op in layer.ops if op in proofs)))
+    return table
+
+
+def _memory(scheduled: Scheduled) -> dict[str, object]:
+    """The planner's decisions, for people."""
+    fabric = scheduled.fabric
+    segments = []
+    for part in scheduled.parts:
+        if isinstance(part, Segment):
+            images = part.images
+            assert images is not None
+            names = scheduled.plan.graph.tensors
+            segments.append({
+                "layers": [layer.name for layer in part.layers],
+                "activation_bytes": images.used, "activation_bytes_to_stay_on_chip": images.wanted,
+                "resident": not images.spilled,
+                "spilled": sorted(names[tensor].name for tensor in images.spilled),
+                "images": {names[tensor].name: base for tensor, base in images.base.items()}})
+    return {
+        "activation_capacity": fabric.am_bytes, "segments": segments,
+        "weight_words": scheduled.weights.used,
+        "weight_capacity": fabric.wm_words, "weights_resident": scheduled.weights.resident,
+        "parameter_records": scheduled.params.used, "parameter_capacity": fabric.pm_words,
+        "parameters_resident": scheduled.params.resident,
+        "instruction_bytes": INSTRUCTION_BYTES * sum(
+            len(part.items) for part in scheduled.parts if isinstance(part, Segment))}
+

@@ -1,0 +1,213 @@
+"""The Program: everything a device needs to run one network, and the file it is kept in."""
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...rtl.contract.errors import FabricError, MismatchError, ProgramError
+from ...rtl.contract.fabric import Fabric
+from ...rtl.contract.isa import INSTRUCTION_BYTES, ISA_VERSION
+from ..graph.ir import Graph, Kind, Op, Quant, Tensor
+
+FORMAT = "celosia-program"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class DramTensor:
+    """An image in DRAM: ``rows`` rows of ``row_bytes`` bytes, ``stride`` apart, from ``address`` on."""
+
+    tensor: int
+    address: int
+    rows: int
+    row_bytes: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class FabricRun:
+    """Run ``count`` instructions at ``address``; the host puts ``inputs`` in DRAM before and takes ``outputs`` after."""
+
+    address: int
+    count: int
+    inputs: tuple[DramTensor, ...]
+    outputs: tuple[DramTensor, ...]
+
+
+@dataclass(frozen=True)
+class HostRun:
+    """Compute operator ``op`` of the graph with its reference kernel."""
+
+    op: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One line of the report. ``tag`` is the layer number in the profile, -1 for what the host does."""
+
+    index: int
+    name: str
+    op: str
+    where: str
+    reason: str
+    macs: int
+    tag: int
+    predicted: int
+    proof: str
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled network.
+
+    Attributes
+    ----------
+    fabric : Fabric
+        What it was compiled for.
+    graph : Graph
+        Inputs, outputs and host operators with their constants; weights of fabric layers are left out.
+    steps : FabricRun and HostRun in order
+    setup : (address, count)
+        Instructions that bring resident weights on chip, run once per device; count may be 0.
+    blobs : (address, bytes) of weights, parameters and instructions
+    dram_bytes : int
+        Memory the program needs in all.
+    layers : LayerInfo in order
+    memory : what the planner decided, for ``inspect``
+    """
+
+    name: str
+    fabric: Fabric
+    graph: Graph
+    steps: tuple[FabricRun | HostRun, ...]
+    setup: tuple[int, int]
+    blobs: tuple[tuple[int, npt.NDArray[np.uint8]], ...]
+    dram_bytes: int
+    layers: tuple[LayerInfo, ...]
+    predicted: int
+    memory: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def macs(self) -> int:
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def macs_on_fabric(self) -> int:
+        return sum(layer.macs for layer in self.layers if layer.where == "fabric")
+
+    def check_fabric(self, fabric: Fabric) -> None:
+        """Raise MismatchError unless ``fabric`` is what the program was compiled for."""
+        if fabric.fingerprint != self.fabric.fingerprint:
+            raise MismatchError(
+                f"the Program {self.name!r} was compiled for fabric {self.fabric.name} "
+                f"({self.fabric.fingerprint:#018x}); the device is {fabric.name} ({fabric.fingerprint:#018x}). "
+                "Compile the model for this fabric, or open the device with the Program's")
+
+    def save(self, file: str | Path) -> None:
+        """Write the Program file (a zip archive of JSON and NumPy arrays)."""
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        head = {
+            "format": FORMAT, "version": FORMAT_VERSION, "isa": ISA_VERSION, "name": self.name,
+            "fabric": asdict(self.fabric), "fingerprint": f"{self.fabric.fingerprint:#018x}",
+            "graph": _graph_out(self.graph, arrays),
+            "steps": [{"kind": type(step).__name__, **asdict(step)} for step in self.steps],
+            "setup": self.setup, "dram_bytes": self.dram_bytes, "predicted": self.predicted,
+            "layers": [asdict(layer) for layer in self.layers], "memory": dict(self.memory),
+            "blobs": [address for address, _ in self.blobs],
+        }
+        for index, (_, blob) in enumerate(self.blobs):
+            arrays[f"blob{index}"] = blob
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("program.json", json.dumps(head, indent=1))
+            for name, array in arrays.items():
+                buffer = BytesIO()
+                np.save(buffer, array, allow_pickle=False)
+                archive.writestr(f"{name}.npy", buffer.getvalue())
+
+    @classmethod
+    def load(cls, file: str | Path) -> "Program":
+        """Read a Program file.
+
+        Raises
+        ------
+        ProgramError
+            If it is not one, is damaged, or is of another version.
+        """
+        try:
+            with zipfile.ZipFile(file) as archive:
+                head = json.loads(archive.read("program.json"))
+                arrays = {name[:-4]: np.load(BytesIO(archive.read(name)), allow_pickle=False)
+                          for name in archive.namelist() if name.endswith(".npy")}
+            if head["format"] != FORMAT:
+                raise ProgramError(f"{file} is no Program file: its format is {head['format']!r}")
+            if (head["version"], head["isa"]) != (FORMAT_VERSION, ISA_VERSION):
+                raise ProgramError(f"{file} is of version {head['version']}, ISA {head['isa']}; this is version "
+                                   f"{FORMAT_VERSION}, ISA {ISA_VERSION}: compile the model again")
+            program = cls(
+                name=head["name"], fabric=Fabric(**head["fabric"]), graph=_graph_in(head["graph"], arrays),
+                steps=tuple(_step_in(step) for step in head["steps"]), setup=tuple(head["setup"]),
+                blobs=tuple((address, arrays[f"blob{i}"]) for i, address in enumerate(head["blobs"])),
+                dram_bytes=head["dram_bytes"], layers=tuple(LayerInfo(**layer) for layer in head["layers"]),
+                predicted=head["predicted"], memory=head["memory"])
+            for address, blob in program.blobs:
+                if blob.dtype != np.uint8 or address + len(blob) > program.dram_bytes:
+                    raise ProgramError(f"{file} is damaged: a block at {address:#x} does not fit its memory")
+            return program
+        except OSError as error:
+            raise ProgramError(f"{file} cannot be read: {error.strerror or error}") from error
+        except FabricError as error:
+            raise ProgramError(f"{file} is for a fabric that cannot be built: {error}") from error
+        except (zipfile.BadZipFile, zipfile.LargeZipFile, KeyError, ValueError, TypeError, IndexError, EOFError,
+                AttributeError, NotImplementedError, RuntimeError) as error:
+            if isinstance(error, ProgramError):
+                raise
+            raise ProgramError(f"{file} is no Program file or is damaged ({type(error).__name__}: {error}); "
+                               "make it anew with `celosia compile`") from error
+
+
+def instruction_count(blob: npt.NDArray[np.uint8]) -> int:
+    """Instructions in so many bytes."""
+    return len(blob) // INSTRUCTION_BYTES
+
+
+def _step_in(step: dict[str, Any]) -> FabricRun | HostRun:
+    kind = step.pop("kind")
+    if kind == "HostRun":
+        return HostRun(**step)
+    ends = {key: tuple(DramTensor(**tensor) for tensor in step.pop(key)) for key in ("inputs", "outputs")}
+    return FabricRun(**step, **ends)
+
+
+def _graph_out(graph: Graph, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:
+    tensors = []
+    for index, tensor in enumerate(graph.tensors):
+        entry: dict[str, Any] = {"name": tensor.name, "shape": tensor.shape, "dtype": tensor.dtype}
+        if tensor.quant is not None:
+            arrays[f"scale{index}"], arrays[f"zero{index}"] = tensor.quant.scale, tensor.quant.zero_point
+            entry["axis"] = tensor.quant.axis
+        if tensor.data is not None:
+            arrays[f"data{index}"] = tensor.data
+        tensors.append(entry)
+    return {"name": graph.name, "framework": graph.framework, "rounding": graph.rounding, "tensors": tensors,
+            "source_bytes": graph.source_bytes, "inputs": graph.inputs, "outputs": graph.outputs,
+            "ops": [{**asdict(op), "kind": op.kind.value} for op in graph.ops]}
+
+
+def _graph_in(head: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Graph:
+    tensors = []
+    for index, entry in enumerate(head["tensors"]):
+        quant = (Quant(arrays[f"scale{index}"], arrays[f"zero{index}"], entry["axis"])
+                 if f"scale{index}" in arrays else None)
+        tensors.append(Tensor(entry["name"], tuple(entry["shape"]), entry["dtype"], quant, arrays.get(f"data{index}")))
+    ops = tuple(Op(Kind(op["kind"]), op["source"], tuple(op["inputs"]), tuple(op["outputs"]),
+                   {key: tuple(value) if isinstance(value, list) else value for key, value in op["attrs"].items()},
+                   op["index"]) for op in head["ops"])
+    return Graph(head["name"], head["framework"], tuple(tensors), ops, tuple(head["inputs"]), tuple(head["outputs"]),
+                 head["rounding"], head["source_bytes"])
