@@ -1,5 +1,5 @@
 """The multiplier of one cell of the array, behind which a vendor's multiplier can be put."""
-from amaranth import Module, signed
+from amaranth import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,8 +14,6 @@ class Multiplier(wiring.Component):
         i_a, i_b    a, b       ..
         o_product   --         a*b     (LATENCY = 1)
 
-    The product has no reset: nothing looks at it before operands have come.
-
     Parameters
     ----------
     width : int
@@ -24,8 +22,9 @@ class Multiplier(wiring.Component):
     Members
     -------
     i_a, i_b : ``In(signed(width))``
+        Best driven by registers: the product has the whole cycle for itself.
     o_product : ``Out(signed(2 * width))``
-        Holds every product, that of the two most negative operands too.
+        Holds every product, that of the two most negative operands too. Not reset.
 
     Raises
     ------
@@ -41,11 +40,13 @@ class Multiplier(wiring.Component):
         super().__init__({
             "i_a": In(signed(width)),
             "i_b": In(signed(width)),
-            "o_product": Out(signed(2 * width), reset_less=True) if False else Out(signed(2 * width)),
+            "o_product": Out(signed(2 * width)),
         })
 
     def elaborate(self, platform):
         m = Module()
+        product = Signal.like(self.o_product, reset_less=True)
         # Edge t -> t+1.
-        m.d.sync += self.o_product.eq(self.i_a * self.i_b)
+        m.d.sync += product.eq(self.i_a * self.i_b)
+        m.d.comb += self.o_product.eq(product)
         return m

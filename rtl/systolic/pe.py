@@ -1,0 +1,92 @@
+"""One cell of the weight-stationary array."""
+from amaranth import Module, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..primitives.multiplier import Multiplier
+from .skew import delayed
+
+
+class ProcessingElement(wiring.Component):
+    """Multiply-accumulate cell: activations pass right, partial sums and weights pass down.
+
+    The cell has two weights: ``active``, which multiplies, and ``shadow``, which waits for the next tile.
+    There is no back-pressure: the array's edges see to it that ``i_psum`` comes Multiplier.LATENCY (1)
+    cycles after ``i_act``, and ``i_swap`` one cycle before the first activation that meets the new weight::
+
+        cycle      t     t+1   t+2   t+3   t+4
+        i_weight   w     --    --    --    --
+        i_keep     1     0     0     0     0
+        i_swap     0     1     0     0     0            (in t+1 at the earliest)
+        i_act      --    --    a0    a1    --
+        i_psum     --    --    --    p0    p1
+        o_act      --    --    --    a0    a1           (LATENCY_ACT = 1; so it is for weight, keep and swap)
+        o_psum     --    --    --    --    p0 + a0*w    (LATENCY_PSUM = 1 after i_psum)
+
+    ``i_keep`` and ``i_swap`` in the same cycle move the old shadow weight to active and take the new one in.
+
+    Parameters
+    ----------
+    act_width, acc_width : int
+        Bits of a signed activation or weight, and of the signed partial sum, which wraps.
+
+    Members
+    -------
+    i_act, o_act : ``In/Out(signed(act_width))``
+        To the right, as are swap and keep.
+    i_swap, o_swap : ``In/Out(1)``
+        The shadow weight becomes the active one.
+    i_keep, o_keep : ``In/Out(1)``
+        The word on i_weight becomes the shadow weight.
+    i_weight, o_weight : ``In/Out(signed(act_width))``
+        Down, whether kept or not.
+    i_psum, o_psum : ``In/Out(signed(acc_width))``
+        Down.
+
+    Raises
+    ------
+    ValueError
+        If acc_width does not hold one product.
+    """
+
+    LATENCY_ACT = 1
+    LATENCY_PSUM = 1
+
+    def __init__(self, *, act_width: int = 8, acc_width: int = 32):
+        if acc_width < 2 * act_width:
+            raise ValueError(f"acc_width {acc_width} cannot hold one product of {act_width}-bit operands")
+        super().__init__({
+            "i_act": In(signed(act_width)), "o_act": Out(signed(act_width)),
+            "i_swap": In(1), "o_swap": Out(1),
+            "i_keep": In(1), "o_keep": Out(1),
+            "i_weight": In(signed(act_width)), "o_weight": Out(signed(act_width)),
+            "i_psum": In(signed(acc_width)), "o_psum": Out(signed(acc_width)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.multiplier = multiplier = Multiplier(width=len(self.i_act))
+        # Only the control bits are reset: data counts where they, or the tags that go with the sums, say so.
+        shadow = Signal.like(self.i_weight, reset_less=True)
+        active = Signal.like(self.i_weight, reset_less=True)
+        with m.If(self.i_keep):
+            m.d.sync += shadow.eq(self.i_weight)
+        with m.If(self.i_swap):
+            m.d.sync += active.eq(shadow)
+
+        # Edge t -> t+1: multiply, and hand everything to the neighbours.
+        m.d.comb += [
+            multiplier.i_a.eq(self.i_act),
+            multiplier.i_b.eq(active),
+            self.o_act.eq(delayed(m, self.i_act, self.LATENCY_ACT, name="act")),
+            self.o_weight.eq(delayed(m, self.i_weight, self.LATENCY_ACT, name="weight")),
+        ]
+        m.d.sync += [self.o_swap.eq(self.i_swap), self.o_keep.eq(self.i_keep)]
+
+        # Edge t+1 -> t+2: add to the sum that arrived from above.
+        total = Signal.like(self.o_psum)
+        m.d.comb += [
+            total.eq(self.i_psum + multiplier.o_product),
+            self.o_psum.eq(delayed(m, total, self.LATENCY_PSUM, name="psum")),
+        ]
+        return m

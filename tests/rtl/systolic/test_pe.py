@@ -1,0 +1,105 @@
+# amaranth: UnusedElaboratable=no
+"""ProcessingElement against NumPy: values, and the cycle each value appears in."""
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+from celosia.rtl.primitives.multiplier import Multiplier
+from celosia.rtl.systolic.pe import ProcessingElement
+
+
+def run(dut, bench):
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+async def load(ctx, dut, weight):
+    """Make ``weight`` the active one, and leave noise on i_weight."""
+    ctx.set(dut.i_weight, weight)
+    ctx.set(dut.i_keep, 1)
+    await ctx.tick()
+    ctx.set(dut.i_weight, 85)
+    ctx.set(dut.i_keep, 0)
+    ctx.set(dut.i_swap, 1)
+    await ctx.tick()
+    ctx.set(dut.i_swap, 0)
+
+
+@pytest.mark.parametrize("weight", [-128, -1, 0, 127])  # the int8 corners first
+def test_psum_matches_numpy_at_its_stated_latency(weight):
+    dut = ProcessingElement()
+    assert (dut.LATENCY_ACT, dut.LATENCY_PSUM) == (1, 1)
+    rng = np.random.default_rng(seed=weight + 128)
+    act = np.concatenate([[-128, -1, 0, 127], rng.integers(-128, 128, 60)])
+    psum = rng.integers(-(2**30), 2**30, len(act))
+    got = []
+
+    async def bench(ctx):
+        await load(ctx, dut, weight)
+        for t in range(len(act) + Multiplier.LATENCY + dut.LATENCY_PSUM):
+            ctx.set(dut.i_act, int(act[t]) if t < len(act) else 0)
+            started = t - Multiplier.LATENCY
+            ctx.set(dut.i_psum, int(psum[started]) if 0 <= started < len(act) else 0)
+            got.append(ctx.get(dut.o_psum))
+            await ctx.tick()
+
+    run(dut, bench)
+    np.testing.assert_array_equal(got[Multiplier.LATENCY + dut.LATENCY_PSUM:], psum + act * weight)
+
+
+def test_sum_wraps_at_its_width():
+    dut = ProcessingElement(acc_width=20)
+
+    async def bench(ctx):
+        await load(ctx, dut, -128)
+        ctx.set(dut.i_act, -128)
+        ctx.set(dut.i_psum, 2**19 - 1)
+        await ctx.tick().repeat(2)
+        assert ctx.get(dut.o_psum) == 2**19 - 1 + 2**14 - 2**20
+
+    run(dut, bench)
+
+
+def test_a_kept_weight_waits_for_the_swap_and_both_may_come_at_once():
+    dut = ProcessingElement()
+    seen = []
+
+    async def bench(ctx):
+        await load(ctx, dut, 3)
+        ctx.set(dut.i_act, 1)
+        #          keep 5        swap 5 and keep 7        swap 7
+        steps = [(1, 0, 5), (0, 0, 9), (1, 1, 7), (0, 0, 9), (0, 1, 9), (0, 0, 9), (0, 0, 9)]
+        for keep, swap, weight in steps:
+            ctx.set(dut.i_keep, keep)
+            ctx.set(dut.i_swap, swap)
+            ctx.set(dut.i_weight, weight)
+            await ctx.tick()
+            seen.append(ctx.get(dut.o_psum))
+
+    run(dut, bench)
+    # The activation in the cycle after a swap is the first that meets the new weight.
+    assert seen == [0, 3, 3, 3, 5, 5, 7]
+
+
+def test_act_weight_swap_and_keep_pass_on_after_latency_act():
+    dut = ProcessingElement()
+    rng = np.random.default_rng(seed=1)
+    sent = list(zip(*(rng.integers(low, high, 50).tolist() for low, high in [
+        (-128, 128), (-128, 128), (0, 2), (0, 2)]), strict=True))
+    got = []
+
+    async def bench(ctx):
+        for values in [*sent, (0, 0, 0, 0)]:
+            got.append(tuple(ctx.get(port) for port in (dut.o_act, dut.o_weight, dut.o_swap, dut.o_keep)))
+            for port, value in zip((dut.i_act, dut.i_weight, dut.i_swap, dut.i_keep), values, strict=True):
+                ctx.set(port, value)
+            await ctx.tick()
+
+    run(dut, bench)
+    assert got[dut.LATENCY_ACT:] == sent
+
+
+def test_rejects_an_accumulator_too_narrow_for_one_product():
+    with pytest.raises(ValueError, match="acc_width 15 cannot hold"):
+        ProcessingElement(acc_width=15)
