@@ -1,6 +1,5 @@
 """The functions behind ``import celosia``: load, compile, open."""
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -9,12 +8,13 @@ from .host.emit.emit import emit
 from .host.emit.program import Program
 from .host.graph.ir import Graph
 from .host.importers import load
-from .host.link.link import Link
+from .host.link.factory import open_link
 from .host.lower.lower import lower
 from .host.schedule.schedule import schedule
-from .rtl.contract.errors import InputError
 from .rtl.contract.fabric import Fabric
 from .rtl.contract.presets import DEFAULT, load_fabric
+from .sim.native.build import Progress
+from .sim.native.model import Memory
 
 Rounding = Literal["litert", "tflm"]
 MEMORY_BYTES = 32 << 20
@@ -62,7 +62,7 @@ def is_program(path: str | Path) -> bool:
 
 
 def open_device(device: str = "sim", *, fabric: str | Path | Fabric = DEFAULT, memory_bytes: int = MEMORY_BYTES,
-                progress: Callable[[str], None] | None = None) -> Device:
+                memory: Memory | None = None, progress: Progress | None = None) -> Device:
     """Open a device.
 
     Parameters
@@ -70,7 +70,8 @@ def open_device(device: str = "sim", *, fabric: str | Path | Fabric = DEFAULT, m
     device : "sim" (the RTL as native code; built at first use and cached) or "emulator"
     fabric : preset name, TOML file, or Fabric
     memory_bytes : size of the memory behind the port
-    progress : called with a line of text at each stage of a build
+    memory : latency, bandwidth and back-pressure of that memory (sim only)
+    progress : called with the stage of a build, the steps done and the steps in all
 
     Raises
     ------
@@ -80,17 +81,4 @@ def open_device(device: str = "sim", *, fabric: str | Path | Fabric = DEFAULT, m
         If the simulator cannot be built.
     """
     chosen = load_fabric(fabric)
-    return Device(open_link(device, chosen, memory_bytes, progress), chosen)
-
-
-def open_link(device: str, fabric: Fabric, memory_bytes: int, progress: Callable[[str], None] | None) -> Link:
-    """The link to a device, by its name."""
-    if device == "emulator":
-        from .host.link.emulator import EmulatorLink
-
-        return EmulatorLink(fabric, memory_bytes)
-    if device == "sim":
-        from .host.link.native import NativeLink
-
-        return NativeLink(fabric, memory_bytes, progress=progress)
-    raise InputError(f"there is no device {device!r}; choose sim (the compiled hardware) or emulator")
+    return Device(open_link(device, chosen, memory_size=memory_bytes, memory=memory, progress=progress), chosen)

@@ -17,7 +17,7 @@ from .systolic.array import SystolicArray
 
 
 class FabricTop(wiring.Component):
-    """Runs Programs: written to the registers through ``s_axil``, read from and run on the memory at ``m_axi``.
+    """Runs a program that lies in the memory at ``m_axi``, when the registers at ``s_axil`` say so.
 
     One clock domain, "sync". Between runs and after a fault the sequencer resets everything but the
     registers, itself and the contents of the memories.
@@ -82,6 +82,7 @@ class FabricTop(wiring.Component):
         m.d.comb += feeder.credit.eq(accumulators.credit)
         connect(m, accumulators.results, post.results)
         connect(m, post.pm, pm.read)
-        for client, access in zip((dma.am_load, post.write, post.other, dma.am_store), am.access, strict=True):
+        clients = dma.am_load, post.write, post.other, dma.am_store
+        for client, access in zip(clients, am.access, strict=True):
             connect(m, client, access)
         return m

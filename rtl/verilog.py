@@ -1,8 +1,9 @@
 """Verilog of a whole fabric, with ports named as in the AMBA specification."""
 import contextlib
 import gc
-import os
 import re
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from amaranth.hdl import ValueCastable
 from amaranth.hdl._ir import PortDirection  # what rtlil.convert wants for a port without a driver
 from amaranth.lib import wiring
 
+from .contract.errors import ToolError
 from .contract.fabric import Fabric
 from .fabric import FabricTop
 
@@ -19,6 +21,16 @@ MODULE = "celosia_fabric"
 """Name of the top module; all others are named ``celosia_fabric.…``."""
 
 PASSES = ("proc -noopt", "opt_expr", "opt_clean", "memory_collect")
+YOSYS = """
+import sys
+from pyosys import libyosys
+design = libyosys.Design()
+for command in sys.argv[1:]:
+    libyosys.run_pass(command, design)
+"""
+"""Runs in an interpreter of its own: in a second run in one process Yosys orders what it writes differently,
+it prints to file descriptor 1 whatever it is told, and an error in it would end this process."""
+YOSYS_SECONDS = 600
 
 MEMORY = re.compile(r"^  reg (?:\[\d+:0\] )?(?P<name>\S+) \[(?P<last>\d+):0\];\n", re.MULTILINE)
 
@@ -49,24 +61,31 @@ def fabric_verilog(fabric: Fabric) -> str:
     Module ``celosia_fabric``: ``clk``, synchronous ``rst`` (active high), an AXI4-Lite subordinate
     ``s_axil_*`` and an AXI4 manager ``m_axi_*``. In simulation the memories start with zeros, as they do in
     the emulator.
-    """
-    from pyosys import libyosys as ys  # takes a while to load, and only this function wants it
 
+    Raises
+    ------
+    ToolError
+        If Yosys is missing or fails; says what it said.
+    """
     with tempfile.TemporaryDirectory() as folder:
         source, verilog = Path(folder, "fabric.il"), Path(folder, "fabric.v")
         source.write_text(fabric_rtlil(fabric))
-        design = ys.Design()
-        with _silent_stdout():
-            for command in (f"read_rtlil {source}", *PASSES, f"write_verilog -noattr {verilog}"):
-                ys.run_pass(f"tee -q {command}", design)
+        commands = f"read_rtlil {source}", *PASSES, f"write_verilog -noattr {verilog}"
+        try:
+            subprocess.run([sys.executable, "-c", YOSYS, *commands], timeout=YOSYS_SECONDS, check=True,
+                           text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        except subprocess.SubprocessError as error:
+            said = "\n".join(str(error.stdout or "").strip().splitlines()[-5:])
+            raise ToolError(f"Yosys did not turn the fabric into Verilog ({error}); is pyosys installed "
+                            f"(pip install pyosys)? The end of what it said:\n{said}") from error
         return MEMORY.sub(_start_with_zeros, verilog.read_text())
 
 
 def _start_with_zeros(declaration: re.Match[str]) -> str:
     name, last = declaration["name"], declaration["last"]
     return (f"{declaration[0]}`ifndef SYNTHESIS\n  integer {name}_i;\n"
-            f"  initial for ({name}_i = 0; {name}_i <= {last}; {name}_i = {name}_i + 1) {name}[{name}_i] = 0;\n"
-            "`endif\n")
+            f"  initial for ({name}_i = 0; {name}_i <= {last}; {name}_i = {name}_i + 1)\n"
+            f"    {name}[{name}_i] = 0;\n`endif\n")
 
 
 @contextlib.contextmanager
@@ -88,16 +107,3 @@ def _quick_export() -> Iterator[None]:
         rtlil.ModuleEmitter.emit_memory = original
         if collecting:
             gc.enable()
-
-
-@contextlib.contextmanager
-def _silent_stdout() -> Iterator[None]:
-    """Yosys announces every command on file descriptor 1, whatever it was told."""
-    kept = os.dup(1)
-    try:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
-        yield
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)

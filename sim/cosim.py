@@ -8,6 +8,7 @@ every input, and hold ``rst``, before the clock starts.
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 import time
@@ -67,12 +68,20 @@ def environment() -> dict[str, str]:
 
 def cosimulate(component: wiring.Component, bench: Path, *, folder: Path, name: str = "dut",
                **values: Any) -> None:
-    """Build the component and run every cocotb test of a bench on it.
+    """Build the component and run every cocotb test of a bench on it; see ``cosimulate_verilog``.
+
+    Its ports are its members, see ``verilog``.
+    """
+    cosimulate_verilog(verilog(component, name=name), bench, folder=folder, name=name, **values)
+
+
+def cosimulate_verilog(text: str, bench: Path, *, folder: Path, name: str, **values: Any) -> None:
+    """Build a module and run every cocotb test of a bench on it. The bench sees the module's ports only.
 
     Parameters
     ----------
-    component : wiring.Component
-        Its ports are its members, see ``verilog``.
+    text : str
+        Verilog, as Yosys writes it.
     bench : Path
         The file of the cocotb module.
     folder : Path
@@ -87,8 +96,9 @@ def cosimulate(component: wiring.Component, bench: Path, *, folder: Path, name: 
     CosimError
         Build failure, failed test, dead simulator, or a bench without tests.
     """
-    source = folder / f"{name}.v"
-    source.write_text(verilog(component, name=name))
+    source, visible = folder / f"{name}.v", folder / f"{name}.vlt"
+    source.write_text(text)
+    visible.write_text(_ports_public(text, name))
     build, results = folder / "build", folder / "results.xml"
     settings = {**environment(), PARAMETERS: json.dumps(values)}
     with patch.dict(os.environ, settings), patch.object(sys, "path", [str(bench.parent), *sys.path]):
@@ -96,8 +106,8 @@ def cosimulate(component: wiring.Component, bench: Path, *, folder: Path, name: 
         _borrow_runtime(build)
         log = folder / "build.log"
         try:
-            runner.build(sources=[source], hdl_toplevel=name, build_dir=build, log_file=log,
-                         build_args=["-Wno-fatal"], timescale=("1ns", "1ps"))
+            runner.build(sources=[visible, source], hdl_toplevel=name, build_dir=build, log_file=log,
+                         build_args=["-Wno-fatal", "--no-public-flat-rw"], timescale=("1ns", "1ps"))
         except RuntimeError as error:
             raise CosimError(f"{name} does not build: {error}\n{_tail(log)}") from None
         _keep_runtime(build)
@@ -111,6 +121,16 @@ def cosimulate(component: wiring.Component, bench: Path, *, folder: Path, name: 
         raise CosimError(f"{bench.name} on {name}: {error}\n{_tail(log)}") from None
     if failed or not tests:
         raise CosimError(f"{bench.name} on {name}: {failed} of {tests} tests failed\n{_tail(log)}")
+
+
+def _ports_public(text: str, name: str) -> str:
+    """Verilator's list of what to keep for the bench: the ports. cocotb's runner would have it keep every
+    signal of the design, which is four times the code."""
+    header = re.search(rf"^module {re.escape(name)}\((.*?)\);", text, re.DOTALL | re.MULTILINE)
+    if header is None:
+        raise CosimError(f"the Verilog has no module {name}")
+    lines = [f'public_flat_rw -module "{name}" -var "{port.strip()}"' for port in header[1].split(",")]
+    return "\n".join(["`verilator_config", *lines, ""])
 
 
 def _runtime_cache() -> Path:

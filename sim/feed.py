@@ -79,9 +79,9 @@ def schedule(tiles: Sequence[Tile], *, noise: np.random.Generator,
         swap = max(next_word, last_pixel)
         swaps.append(swap)
         next_word, last_pixel = swap, swap
-        for index, act in enumerate(tile.acts):
+        for place, pixel_act in enumerate(tile.acts):
             last_pixel += 1 + pause()
-            pixels[last_pixel] = (act, tile.first, tile.last, index)
+            pixels[last_pixel] = (pixel_act, tile.first, tile.last, place)
 
     cycles = last_pixel + 1
 

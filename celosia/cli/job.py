@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ..api import Rounding, compile_model, is_program, load_program, open_device
+from ..api import MEMORY_BYTES, Rounding, compile_model, is_program, load_program, open_device
 from ..host.driver.device import Array, Device, Result
 from ..host.emit.program import Program
 from ..host.importers import load
@@ -20,6 +20,8 @@ from ..rtl.contract.errors import CelosiaError, InputError
 from ..rtl.contract.fabric import Fabric
 from .tables import progress_console
 
+STAGES = {"elaborate": "hardware to Verilog", "verilate": "Verilog to C++", "compile": "C++ to native code",
+          "wait": "waiting for another process that builds it"}
 SLOW = 2.0
 """Seconds after which progress is shown."""
 
@@ -34,13 +36,24 @@ class Job:
 
 
 @contextmanager
-def stages(quiet: bool) -> Iterator[Any]:
-    """A callback for lines of progress; each is shown on stderr unless quiet."""
-    def tell(text: str) -> None:
-        if not quiet:
-            progress_console.print(f"[dim]{text}[/dim]")
+def build_progress(quiet: bool) -> Iterator[Any]:
+    """A callback that shows the stages of a build on stderr: a bar on a terminal, else a line a stage."""
+    if quiet or not sys.stderr.isatty():
+        seen = ""
 
-    yield tell
+        def line(stage: str, done: int, total: int) -> None:
+            nonlocal seen
+            if not quiet and stage != seen:
+                seen = stage
+                progress_console.print(f"building the simulator: {STAGES.get(stage, stage)}")
+
+        yield line
+        return
+    with Progress(TextColumn("building the simulator: {task.description}"), BarColumn(), MofNCompleteColumn(),
+                  TimeElapsedColumn(), console=progress_console, transient=True) as bar:
+        task = bar.add_task("", visible=False)
+        yield lambda stage, done, total: bar.update(task, description=STAGES.get(stage, stage), completed=done,
+                                                    total=total, visible=True)
 
 
 def make_program(model: Path, fabric: Fabric, rounding: Rounding) -> Program:
@@ -57,8 +70,9 @@ def run_job(model: Path, fabric: Fabric, device_name: str, samples: Sequence[Seq
     """Run all samples; if the device fails on one, what was computed before is kept and the error returned."""
     reference = _reference(model, rounding) if check else None
     began = time.perf_counter()
-    with stages(quiet) as tell:
-        device = open_device(device_name, fabric=fabric, memory_bytes=max(program.dram_bytes, 1 << 20), progress=tell)
+    with build_progress(quiet) as tell:
+        device = open_device(device_name, fabric=fabric, memory_bytes=max(program.dram_bytes, MEMORY_BYTES),
+                             progress=tell)
     build_seconds = time.perf_counter() - began
     results: list[Result] = []
     mismatches = 0
@@ -104,7 +118,7 @@ def _with_progress(device: Device, program: Program, samples: Sequence[Sequence[
     task = bar.add_task("running", total=len(samples), cycles="")
     began = time.perf_counter()
 
-    def tick(cycles: int) -> None:
+    def tick(cycles: int, _seconds: float = 0.0) -> None:
         if time.perf_counter() - began > SLOW:
             bar.start()
         bar.update(task, cycles=f"{cycles:,} cycles")
@@ -123,7 +137,7 @@ def _with_lines(device: Device, program: Program, samples: Sequence[Sequence[Arr
     told = time.perf_counter()
     done = 0
 
-    def tick(cycles: int) -> None:
+    def tick(cycles: int, _seconds: float = 0.0) -> None:
         nonlocal told
         if not quiet and time.perf_counter() - told > SLOW:
             told = time.perf_counter()

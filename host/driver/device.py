@@ -1,6 +1,6 @@
 """A device that runs Programs: the same code over the compiled RTL, the emulator or a board."""
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -13,7 +13,7 @@ from ...rtl.contract.fabric import Fabric
 from ...rtl.contract.isa import Cause, Unit
 from ..emit.program import DramTensor, FabricRun, Program
 from ..graph.ir import Graph
-from ..link.link import Link
+from ..link.link import Link, RunProgress
 from ..reference import run_op
 from .fabric_driver import FabricDriver
 
@@ -124,7 +124,7 @@ class Device:
         self._loaded = program
 
     def run(self, program: Program, inputs: Inputs, *,
-            progress: Callable[[int], None] | None = None) -> Result:
+            progress: RunProgress | None = None) -> Result:
         """One inference.
 
         Parameters
@@ -132,7 +132,7 @@ class Device:
         program : Program
         inputs : array, sequence of arrays, or mapping by tensor name
             Stored (quantised) values of the network's inputs; the leading 1 of the shape may be left out.
-        progress : called now and then with the cycles done in the run under way
+        progress : called in long runs with the cycles of the run under way and its seconds
 
         Raises
         ------
@@ -168,14 +168,14 @@ class Device:
                 values.update(zip(op.outputs, run_op(graph, op, operands), strict=True))
                 host_seconds[step.op] = time.perf_counter() - started
         tags = 1 + max((layer.tag for layer in program.layers), default=-1)
-        profile = (self.driver.read_profile(min(tags, self.fabric.profile_layers)) if profiled and cycles
+        profile = (self.driver.read_profile(min(tags, self.fabric.profile_layers), (Unit.STREAM,)) if profiled and cycles
                    else np.zeros((0, len(Unit), len(Cause)), np.int64))
         outputs = tuple(values[index] for index in graph.outputs)
         return Result(outputs, cycles, tuple(_layers(program, profile, cycles, host_seconds)), program,
                       time.perf_counter() - began)
 
     def run_many(self, program: Program, samples: Iterable[Inputs], *,
-                 progress: Callable[[int], None] | None = None) -> Iterator[Result]:
+                 progress: RunProgress | None = None) -> Iterator[Result]:
         """One inference after the other; results are yielded as they come, so that none is lost if one fails."""
         for inputs in samples:
             yield self.run(program, inputs, progress=progress)

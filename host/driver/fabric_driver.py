@@ -1,4 +1,5 @@
 """Runs programs on one fabric over any link: the one place that knows what the registers mean."""
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,14 +107,14 @@ class FabricDriver:
                               f"(STATUS={status:#x}); this is a fault of the hardware: please report it")
         return RunStats(cycles, retired)
 
-    def read_profile(self, layers: int) -> npt.NDArray[np.int64]:
-        """Cycles of the first ``layers`` layers since clear_profile: int64[layers, units, causes].
+    def read_profile(self, layers: int, units: Sequence[Unit] = tuple(Unit)) -> npt.NDArray[np.int64]:
+        """Cycles of the first ``layers`` layers since clear_profile: int64[layers, len(Unit), len(Cause)].
 
-        All zero for layers, or fabrics, that have no counters.
+        Zero for units not asked for, and for layers, or fabrics, that have no counters.
         """
         profile = np.zeros((layers, len(Unit), len(Cause)), np.int64)
         for layer in range(min(layers, self.fabric.profile_layers)):
-            for unit in Unit:
+            for unit in units:
                 for cause in Cause:
                     self.link.write(Reg.PROFILE_INDEX, layer << 7 | unit << 4 | cause)
                     profile[layer, unit, cause] = self.link.read(Reg.PROFILE_DATA)

@@ -99,7 +99,7 @@ def with_tokens(items: Sequence[Item]) -> list[Instruction]:
                 if not _ordered_by_hardware(unit, own):
                     need[unit] = max(need[unit], earlier)
         wait = 0
-        for other in Unit:
+        for other in sorted(Unit, key=lambda unit: -need[unit]):  # the latest first: it may imply the others
             if need[other] <= clock[other]:
                 continue
             wait |= 1 << other

@@ -7,6 +7,9 @@ import numpy as np
 from ...rtl.contract.errors import GraphError
 from .ir import Graph, Op
 
+PADDING_LIMIT = 256
+"""Rows or columns of padding that an image may get beyond its own size: kernels store the padded image."""
+
 Shape = tuple[int, ...]
 ShapeRule = Callable[[Graph, Op], list[Shape]]
 
@@ -51,6 +54,9 @@ def _slide(op: Op, size: Shape, kernel: Shape, dilation: Shape) -> list[int]:
             size, kernel, op.attrs["stride"], dilation, (top, left), (bottom, right), strict=True):
         extent = (window - 1) * spread + 1
         require(before < extent and after < extent, f"padding {op.attrs['padding']} is wider than its window")
+        require(before + after <= length + PADDING_LIMIT,
+                f"an image of {length} is padded by {before} and {after}; "
+                f"the limit is its size + {PADDING_LIMIT}")
         require(length + before + after >= extent, f"a window of {extent} does not fit an image of {length}")
         places.append((length + before + after - extent) // step + 1)
     return places

@@ -27,25 +27,33 @@ Times = npt.NDArray[np.int64]
 class Latencies:
     """Cycles that the timeline cannot derive from the instructions; checked against the RTL by tests.
 
-    ``memory`` is the read latency of the DRAM behind the port, a write is answered in as many.
+    ``memory`` is that of the DRAM behind the port, from a burst's address to its first beat or its answer.
     """
 
     memory: int = 10
-    start: int = 12  # doorbell to the first read address on the bus
-    dispatch: int = 4  # an instruction's last beat to its issue stage
-    issue: int = 2  # issue stage to the unit's first action; also a token's way
-    load: int = 8  # last beat of a load to done, without the bus
-    feed: int = 10  # a pixel's issue to its arrival at the array
-    sums: int = 6  # array's bottom to a result that post-processing can take, without R and C
-    post: int = 20  # a group's entry to its visible write
-    params: int = 5  # parameter loading beyond one cycle per record
-    stream_gap: int = 1  # between two Streams
-    finish: int = 6  # the last completion to DONE
+    start: int = 7  # doorbell to the first read address on the bus
+    dispatch: int = 6  # an instruction's last beat to its issue stage
+    issue: int = 3  # from there, or from the last completion waited for, to the unit's first action
+    command: int = 4  # a load's first action to its first address on the bus
+    load: int = 8  # the last beat of a load to completion
+    fill: int = 8  # the last write of a fill to completion
+    store: int = 12  # a store's first action to its completion, without beats and memory
+    weights: int = 5  # the last row read to completion
+    pixels: int = 6  # the last pixel's issue to completion
+    way: int = 14  # a pixel's issue to its result at post-processing, without R and C
+    params: int = 5  # a Post's first action to its first group, without its records
+    reload: int = 8  # a Post's last group to the next one's first, without its records
+    drain: int = 15  # the same at least
+    drain_add: int = 23
+    post: int = 18  # the last group's entry to completion
+    post_add: int = 26
+    ahead: int = 16  # cycles that operands of an add are read ahead
+    finish: int = 4  # the last completion to DONE
 
 
 @dataclass
 class Prediction:
-    """Cycles from doorbell to done, and by layer (the time of the stream unit, as the report counts it)."""
+    """Cycles from doorbell to done, and by layer: the stream unit's time, and for the last layer what comes after it."""
 
     cycles: int
     layers: dict[int, int] = field(default_factory=dict)
@@ -66,7 +74,8 @@ class _Timeline:
         self.taken = 0  # when the last tile was taken
         self.results: deque[Times] = deque()
         self.drained: Times = np.full(fabric.fifo_depth, -(1 << 40), np.int64)
-        self.pending: deque[tuple[Stream, int, int]] = deque()
+        self.pending: deque[tuple[int, int]] = deque()  # last visit of a Stream that emits: start, pixels
+        self.added = False  # whether the last Post had an add
 
     def ready(self, instruction: Instruction) -> int:
         """When an instruction has been fetched, its unit is free and its tokens are there."""
@@ -77,13 +86,11 @@ class _Timeline:
         depth = self.fabric.queue_depth + 1
         if len(starts) >= depth:
             self.fetched = max(self.fetched, starts[-depth])
-        time = max(self.fetched + latency.dispatch, self.front[unit])
+        time = max(self.fetched + latency.dispatch + latency.issue, self.front[unit])
         for other in Unit:
             if instruction.wait >> other & 1:
-                if other == unit:
-                    time = max(time, self.complete[unit] + latency.issue)
-                else:
-                    time = max(time, self.tokens[other, unit].popleft() + latency.issue)
+                complete = self.complete[unit] if other == unit else self.tokens[other, unit].popleft()
+                time = max(time, complete + latency.issue)
         starts.append(time)
         return time
 
@@ -99,7 +106,7 @@ class _Timeline:
             time = self.ready(instruction)
             end = time + instruction.rows * -(-instruction.row_bytes // self.fabric.rows)
             self.front[Unit.LOAD] = end
-            self.done(instruction, end + self.latency.load)
+            self.done(instruction, end + self.latency.fill)
         elif isinstance(instruction, Load):
             self.load(instruction)
         elif isinstance(instruction, Weights):
@@ -119,19 +126,19 @@ class _Timeline:
         pace = 1
         if instruction.space == Space.AM:
             pace = fabric.bus_bytes // _chunk(fabric)
-        start = max(time + 2, self.bus)
+        start = max(time + self.latency.command, self.bus)
         end = start + self.latency.memory + beats * pace
-        self.bus = start + beats
-        self.front[Unit.LOAD] = end
+        self.bus = start + beats * pace
+        self.front[Unit.LOAD] = start + beats * pace  # the next one's reads go out while this one's data come
         self.done(instruction, end + self.latency.load)
 
     def store(self, instruction: Store) -> None:
         fabric = self.fabric
         time = self.ready(instruction)
         beats = instruction.rows * -(-instruction.row_bytes // fabric.bus_bytes)
-        end = time + beats * (fabric.bus_bytes // _chunk(fabric)) + 10
-        self.front[Unit.STORE] = end + self.latency.memory
-        self.done(instruction, end + self.latency.memory)
+        end = time + beats * (fabric.bus_bytes // _chunk(fabric)) + self.latency.store + self.latency.memory
+        self.front[Unit.STORE] = end
+        self.done(instruction, end)
 
     def stream(self, instruction: Stream) -> None:
         rows = self.fabric.rows
@@ -151,42 +158,49 @@ class _Timeline:
             left -= now
             if now == tiles:
                 self.loads.popleft()
-                self.done(self.signals.popleft(), self.loaded + 2)
+                self.done(self.signals.popleft(), self.loaded + self.latency.weights)
             else:
                 self.loads[0][1] -= now
         if instruction.emit:
-            self.pending.append((instruction, time - pixels, pixels))
-            # Without knowing the drain yet, assume it keeps up; post() moves the stream's end if it does not.
-        self.front[Unit.STREAM] = time + self.latency.stream_gap
-        self.done(instruction, time + 4)
+            # Whether post-processing keeps up is not known yet; post() moves the stream's end if it does not.
+            self.pending.append((time - pixels, pixels))
+        self.front[Unit.STREAM] = time
+        self.done(instruction, time + self.latency.pixels)
 
     def post(self, instruction: Post) -> None:
         fabric, latency = self.fabric, self.latency
         time = self.ready(instruction)
         groups = -(-instruction.channels // fabric.lanes)
-        ready = time + latency.params + instruction.channels + instruction.add
-        way = latency.feed + fabric.rows + fabric.cols + latency.sums
+        records = instruction.channels + instruction.add
+        gap = max(records + latency.reload, latency.drain_add if self.added else latency.drain)
+        end = max(time + latency.params + records, self.front[Unit.POST] + gap) - 1
+        way = latency.way + fabric.rows + fabric.cols
         count = instruction.x_count * instruction.y_count
-        end = ready
         while count:
-            stream, start, pixels = self.pending.popleft()
+            start, pixels = self.pending.popleft()
             left, position = pixels, start
             while left:
                 now = min(left, fabric.fifo_depth)
                 index = np.arange(now)
                 blocked = self.drained[:now] + 2  # the places these pixels need are free then
                 issued = index + np.maximum.accumulate(np.maximum(position, blocked - index))
-                arrive = issued + way
-                drain = groups * (index + 1) + np.maximum.accumulate(np.maximum(end, arrive - groups * index))
+                drain = _drain(index, groups, end, issued + way)
+                if instruction.add:  # the memory port both reads and writes for it, but some reads come in advance
+                    drain = np.maximum(drain, _drain(index, 2 * groups, end, issued + way) - latency.ahead)
                 self.drained = np.concatenate([self.drained[now:], drain])
                 position, end = int(issued[-1]) + 1, int(drain[-1])
                 left -= now
-            late = position - (start + pixels)
-            if late > 0 and self.front[Unit.STREAM] < position + latency.stream_gap:
-                self.front[Unit.STREAM] = position + latency.stream_gap
+            self.front[Unit.STREAM] = max(self.front[Unit.STREAM], position)
             count -= pixels
         self.front[Unit.POST] = end
-        self.done(instruction, end + latency.post)
+        self.added = bool(instruction.add)
+        self.done(instruction, end - groups + (latency.post_add if instruction.add else latency.post))
+
+
+def _drain(index: Times, pace: int, free: int, arrive: Times) -> Times:
+    """When each pixel has left the queue, at ``pace`` cycles a pixel, none before it arrived."""
+    done: Times = pace * (index + 1) + np.maximum.accumulate(np.maximum(free, arrive - pace * index))
+    return done
 
 
 def _chunk(fabric: Fabric) -> int:
@@ -207,11 +221,14 @@ def predict(program: Sequence[Instruction], fabric: Fabric, latency: Latencies |
     """
     line = _Timeline(fabric, latency or Latencies())
     layers: dict[int, int] = {}
-    before = 0
+    before, last = 0, 0
     for instruction in program:
         line.step(instruction)
         if isinstance(instruction, Post):
-            now = line.front[Unit.STREAM]
-            layers[instruction.layer] = layers.get(instruction.layer, 0) + now - before
+            now, last = line.front[Unit.STREAM], instruction.layer
+            layers[last] = layers.get(last, 0) + now - before
             before = now
-    return Prediction(max(line.complete.values(), default=0) + line.latency.finish, layers)
+    cycles = max(line.complete.values(), default=0) + line.latency.finish
+    if layers:
+        layers[last] += cycles - before
+    return Prediction(cycles, layers)

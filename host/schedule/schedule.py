@@ -327,8 +327,10 @@ class _Scheduler:
         tiles = self.tiles[tag]
         window = layer.kernel[0] * layer.kernel[1] if layer.mode == "window" else 1
         passes = max(tile.tiles for tile in tiles) * window
-        pixels = list(pixel_tiles(first, last, layer.out_shape[1], passes, self.fabric))
-        blocks = [(number, tile) for number, tile in enumerate(tiles)]
+        groups = -(-max(tile.count for tile in tiles) // self.fabric.lanes)
+        pace = groups * (2 if layer.add else 1)  # an add takes the memory port twice
+        pixels = list(pixel_tiles(first, last, layer.out_shape[1], passes, pace, self.fabric))
+        blocks = list(enumerate(tiles))
         streamed = any(self.weights.place[self.weight_block[tag, number]] is None for number, _ in blocks)
         # Weights that pass through the ring are used for all pixels while they are there.
         pairs = ([(block, area) for block in blocks for area in pixels] if streamed
@@ -498,11 +500,19 @@ class _Scheduler:
                                 f"beyond the {1 << ROW_BYTES_BITS} that one instruction moves")
 
 
-def pixel_tiles(first: int, last: int, width: int, passes: int, fabric: Fabric) -> Iterator[tuple[int, int, int, int]]:
+def pixel_tiles(first: int, last: int, width: int, passes: int, pace: int,
+                fabric: Fabric) -> Iterator[tuple[int, int, int, int]]:
     """Cut output rows first to last-1 into areas (y, height, x, width) that the accumulators hold.
 
-    With a single pass nothing stays in the accumulators and an area is only bounded by the counters. The last area
-    is kept small: what follows may depend on it, and waits the shorter.
+    With a single pass nothing stays in the accumulators and an area is only bounded by the counters. The last area is
+    small: what follows may depend on it, and waits the shorter. What follows may also depend on the area before the
+    last, so that this is small enough for post-processing to be done with it when the last has been streamed; and so
+    on towards the front.
+
+    Parameters
+    ----------
+    passes : times each pixel is streamed
+    pace : cycles that post-processing takes for a pixel
     """
     limit = fabric.acc_depth if passes > 1 else (1 << PIXEL_COUNT_BITS) - 1
     if width > limit:
@@ -510,16 +520,18 @@ def pixel_tiles(first: int, last: int, width: int, passes: int, fabric: Fabric) 
             for x in range(0, width, limit):
                 yield y, 1, x, min(limit, width - x)
         return
-    rows = last - first
-    tail = -(-max(fabric.rows, -(-LATENCY_BUBBLE // passes)) // width)
-    tail = min(tail, limit // width) if 2 * tail <= rows else 0
     most = min(limit // width, (1 << PIXEL_COUNT_BITS) - 1)
-    pieces = -(-(rows - tail) // most)
+    left = last - first
+    height = -(-max(fabric.rows, -(-LATENCY_BUBBLE // passes)) // width)
+    if 2 * height > left or height > most:
+        height = most  # too few rows to keep anything small
+    heights: list[int] = []
+    while left:
+        heights.append(min(height, left))
+        left -= heights[-1]
+        slack = passes * height * width - LATENCY_BUBBLE
+        height = max(height, min(most, slack // (width * (pace - 1)) if pace > 1 else most))
     y = first
-    for piece in range(pieces):
-        height = (last - tail - y) // (pieces - piece)
+    for height in reversed(heights):
         yield y, height, 0, width
         y += height
-    if tail:
-        yield y, tail, 0, width
-

@@ -65,7 +65,7 @@ class Column(wiring.Component):
         m = Module()
         m.submodules.memory = memory = Memory(
             shape=signed(self._fabric.acc_width), depth=self._fabric.acc_depth, init=[],
-            attrs={"no_rw_check": 1})  # again_3 forwards what is being written
+            attrs={"no_rw_check": 1})  # what is written meanwhile is forwarded by again_3
         read, write = memory.read_port(), memory.write_port()
 
         tags_s1 = Signal.like(self.i_tags)

@@ -358,7 +358,8 @@ class Stream(Instruction):
     result FIFO in order of p instead of staying in the accumulators.
 
     Illegal: a count of 0; more than acc_depth pixels, unless tiles, u_count and v_count are 1 and clear and emit
-    are set (then nothing stays); a read outside the memory by a row whose weights are not all zero.
+    are set (then nothing stays); ``clear`` not set, unless the Stream just before has ``emit`` not set and as many
+    pixels; a read outside the memory by a row whose weights are not all zero.
     """
 
     OPCODE = 4
@@ -387,6 +388,9 @@ class Stream(Instruction):
         machine.require(self, passes > 0 and self.pixels > 0, "streams nothing")
         machine.require(self, self.pixels <= fabric.acc_depth or (passes == 1 and self.clear and self.emit),
                         f"{self.pixels} partial sums; each column keeps {fabric.acc_depth}")
+        machine.require(self, self.clear or machine.kept == self.pixels,
+                        f"goes on with {self.pixels} sums where the Stream before kept {machine.kept}")
+        machine.kept = 0 if self.emit else self.pixels
         machine.require(self, self.tiles <= len(machine.tiles),
                         f"takes {self.tiles} weight tiles where {len(machine.tiles)} were loaded")
         counts = (self.v_count, self.u_count, self.y_count, self.x_count)
@@ -423,7 +427,8 @@ class Post(Instruction):
     ``other + y*other_y_step + x*other_x_step + c`` first; that byte may be the one that is overwritten.
 
     Illegal: a count of 0; channels above C; records or bytes outside the memories; a pixel count other than
-    that of the Stream (or Streams) whose results it takes.
+    that of the Stream (or Streams) whose results it takes; writing a byte that it reads later as an operand of
+    another pixel or channel.
     """
 
     OPCODE = 5

@@ -39,6 +39,7 @@ class Machine:
         self.acc = np.zeros((fabric.acc_depth, fabric.cols), np.int64)
         self.tiles: deque[tuple[npt.NDArray[np.int8], npt.NDArray[np.int64]]] = deque()
         self.results: deque[npt.NDArray[np.int64]] = deque()
+        self.kept = 0  # partial sums that the last Stream left to go on with
         self.tokens = np.zeros((len(Unit), len(Unit)), np.int64)
 
     def step(self, instruction: Instruction) -> None:

@@ -60,8 +60,8 @@ class Account(wiring.Component):
         counts = [Signal(COUNT_BITS, name=f"count_{cause.name.lower()}") for cause in Cause]
         parked = [Signal(COUNT_BITS, name=f"parked_{cause.name.lower()}") for cause in Cause]
 
-        # ``running``: an instruction was taken and has not finished; ``seen``: its front was active. ``taken``
-        # and ``taken_layer`` tell of the cycle before; ``layer`` is whose cycles ``counts`` holds.
+        # ``running``: an instruction was taken and has not finished; ``seen``: its front was active.
+        # ``taken`` and ``taken_layer`` tell of the cycle before; ``layer`` is whose cycles ``counts`` holds.
         running, seen, late = Signal(), Signal(), Signal()
         taken, handed_over, taken_layer, layer = Signal(), Signal(), Signal(LAYER_BITS), Signal(LAYER_BITS)
         finished, park = Signal(), Signal()
@@ -155,6 +155,7 @@ class Profile(wiring.Component):
         m.submodules.memory = memory = Memory(shape=COUNT_BITS, depth=depth, init=[])
         read, write = memory.read_port(), memory.write_port()
         slot_bits = len(write.addr) - layer_bits
+        first_slot = Array(CAUSES * number for number in range(8))  # a table, since a product would take a DSP
 
         accounts = [Account() for _ in Unit]
         for unit, account in zip(Unit, accounts, strict=True):
@@ -176,7 +177,7 @@ class Profile(wiring.Component):
         settle = Signal(range(SETTLE))
         with m.FSM(name="collector"):
             with m.State("SEEK"):
-                m.d.sync += [slot.eq(Array(CAUSES * number for number in range(UNITS))[unit]), cause.eq(0)]
+                m.d.sync += [slot.eq(first_slot[unit]), cause.eq(0)]
                 with m.If(parked):
                     m.next = "COLLECT"
                 with m.Else():
@@ -196,7 +197,7 @@ class Profile(wiring.Component):
         # The host's index: reads whenever the collector does not. Its slot is registered, then its address.
         index = data.View(data.StructLayout({"cause": 4, "unit": 3, "layer": LAYER_BITS}), self.i_index)
         host_slot, host_layer, host_known = Signal(slot_bits), Signal(LAYER_BITS), Signal()
-        m.d.sync += [host_slot.eq(index.unit * CAUSES + index.cause), host_layer.eq(index.layer),
+        m.d.sync += [host_slot.eq(first_slot[index.unit] + index.cause), host_layer.eq(index.layer),
                      host_known.eq((index.cause < CAUSES) & (index.unit < UNITS)
                                    & (index.layer < self._layers))]
 

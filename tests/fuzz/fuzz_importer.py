@@ -169,6 +169,9 @@ def check(data: bytes) -> str:
         assert str(error).startswith("mutant: "), f"an error that does not name the file: {error}"
         outcome = type(error).__name__
     seconds = time.perf_counter() - start
+    if tracemalloc.is_tracing():
+        peak = tracemalloc.get_traced_memory()[1] / 2**20
+        assert peak < MEGABYTES, f"took {peak:.0f} MB"
     assert seconds < SECONDS, f"took {seconds:.1f} s"
     if outcome == "imported":
         run(graph)
@@ -202,8 +205,6 @@ def main() -> int:
         tracemalloc.reset_peak()
         try:
             outcomes[check(data)] += 1
-            peak = tracemalloc.get_traced_memory()[1] / 2**20
-            assert peak < MEGABYTES, f"took {peak:.0f} MB"
         except Exception:  # noqa: BLE001  (any other error is what we are looking for)
             failures += 1
             print(f"mutant {number} of seed {arguments.seed}:\n{traceback.format_exc()}", file=sys.stderr)

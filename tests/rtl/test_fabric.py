@@ -216,7 +216,8 @@ class Driver:
 
 def small(rows, cols, **more):
     return Fabric(**{"rows": rows, "cols": cols, "am_words": -(-512 // rows), "wm_words": 64, "pm_words": 64,
-                     "acc_depth": 20, "fifo_depth": 6, "queue_depth": 2, "profile_layers": 3, "max_burst": 8, **more})
+                     "acc_depth": 20, "fifo_depth": 6, "queue_depth": 2, "profile_layers": 3, "max_burst": 8,
+                     **more})
 
 
 @pytest.mark.parametrize("fabric", [

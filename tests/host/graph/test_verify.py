@@ -6,7 +6,7 @@ import pytest
 from celosia.host.graph.ir import Kind, Op, Quant
 from celosia.host.graph.verify import RULES, verify
 from celosia.host.importers.tflite import load_tflite
-from celosia.rtl.contract.errors import GraphError
+from celosia.rtl.contract.errors import GraphError, ModelError
 from support import single_ops
 
 
@@ -109,6 +109,13 @@ def test_rules_of_other_operators(maker, change, text):
     graph = load_tflite(maker(np.random.default_rng(13)).build(), "one")
     with pytest.raises(GraphError, match=text):
         verify(change(graph))
+
+
+def test_a_window_that_would_pad_a_small_image_without_bound_is_refused():
+    # 126 GiB of padding around 7 rows, found by the fuzzer.
+    spec = single_ops.pool(np.random.default_rng(15), "AVERAGE_POOL_2D", window=(1409286145, 3))
+    with pytest.raises(ModelError, match="an image of 7 is padded by .*; the limit is its size"):
+        load_tflite(spec.build(), "pool")
 
 
 def test_every_kind_has_a_rule():

@@ -97,13 +97,13 @@ def test_round_half_away(value, want):
     assert round_half_away(value) == want
 
 
-def constant_sums(bias, scales, outputs_scale, kind, zero=3):
+def constant_sums(bias, scales, outputs_scale, kind, zero=3, dtype="int8"):
     """A network whose accumulators are just its bias."""
-    x = TensorSpec((1, 1, 1, 1), "int8", scales[0], 0)
     n = len(bias)
     shape = (n, 1, 1, 1)
-    w = TensorSpec(shape, "int8", [scales[1]] * n, 0, data=np.zeros(shape))
-    y = TensorSpec((1, 1, 1, n), "int8", outputs_scale, zero)
+    x = TensorSpec((1, 1, 1, 1), dtype, scales[0], 0)
+    w = TensorSpec(shape, dtype, [scales[1]] * n if dtype == "int8" else scales[1], 0, data=np.zeros(shape))
+    y = TensorSpec((1, 1, 1, n), dtype, outputs_scale, zero)
     options = {"StrideW": 1, "StrideH": 1}
     source, table = "CONV_2D", "Conv2DOptions"
     if kind == Kind.FULLY_CONNECTED:
@@ -114,26 +114,28 @@ def constant_sums(bias, scales, outputs_scale, kind, zero=3):
     return ModelSpec([x, w, b, y], [OpSpec(source, [0, 1, 2], [3], options, table, 3)], [0], [3]).build()
 
 
+SCALES = [
+    (0.5, 0.5, 1.0), (0.5, 0.25, 8.0),  # powers of two: ties, on which every rule of rounding shows
+    (1 / 3, 1 / 7, 3.0), (0.0123, 0.00456, 0.11),
+    (0.0013, 0.0011, 1.3), (0.0017, 0.0007, 1.1),  # a millionth: the last bits of the multiplier show
+]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
 @pytest.mark.parametrize("kind", [Kind.CONV, Kind.FULLY_CONNECTED])
-@pytest.mark.parametrize(
-    "scales", [(0.5, 0.5, 1.0), (0.5, 0.25, 8.0), (1 / 3, 1 / 7, 3.0), (0.0123, 0.00456, 0.11)]
-)
-def test_requantize_function_equals_litert_beside_every_threshold(kind, scales):
-    # Ties first: with scales that are powers of two, every other rule of rounding shows.
+@pytest.mark.parametrize("scales", SCALES)
+def test_requantize_function_equals_litert_beside_every_threshold(kind, scales, dtype):
     steps = scales[0] * scales[1] / scales[2]
-    near = np.round((np.arange(-135, 136) + 0.5) / steps).astype(np.int64)
-    acc = np.unique((near[:, None] + np.arange(-2, 3)).ravel())
-    model = constant_sums(acc, scales[:2], scales[2], kind)
+    near = np.round((np.arange(-260, 261) + 0.5) / steps).astype(np.int64)
+    acc = np.unique((near[:, None] + np.arange(-20, 21)).ravel())
+    model = constant_sums(acc, scales[:2], scales[2], kind, dtype=dtype)
     graph = load_tflite(model, "constant sums")
-    x = np.zeros(graph.tensors[0].shape, np.int8)
+    x = np.zeros(graph.tensors[0].shape, dtype)
     want = LiteRt(model).run([x])[0].ravel()
     np.testing.assert_array_equal(requantize_function(graph, graph.ops[0])(acc), want)
     assert len(np.unique(want)) == 256
-    assert np.allclose(
-        [m * 2.0 ** (s - 31) for m, s in channel_scales(graph, graph.ops[0])],
-        real_scales(graph, graph.ops[0]),
-        rtol=1e-6,
-    )
+    multipliers = [m * 2.0 ** (s - 31) for m, s in channel_scales(graph, graph.ops[0])]
+    np.testing.assert_allclose(multipliers, real_scales(graph, graph.ops[0]), rtol=1e-6)
 
 
 def test_tflm_rounding_of_fully_connected_is_double():

@@ -147,6 +147,23 @@ def test_random_first_last_index_and_back_pressure(cols, acc_depth, fifo_depth, 
     assert len(bench.got) > 20
 
 
+def test_a_finished_sum_leaves_the_stored_one_alone():
+    bench = Bench(fabric_of(cols=3), np.random.default_rng(seed=10))
+
+    async def play(ctx):
+        await bench.cycle(ctx, (2, True, False))
+        stored = bench.stored[2]
+        await bench.cycle(ctx, (2, True, True))
+        bench.stored[2] = stored
+        for _ in range(3):  # beyond the reach of forwarding
+            await bench.cycle(ctx)
+        await bench.cycle(ctx, (2, False, True))
+        await bench.drain(ctx)
+
+    bench.run(play)
+    bench.check()
+
+
 def test_reset_empties_the_queue_and_gives_all_credits_back():
     bench = Bench(fabric_of(cols=3), np.random.default_rng(seed=11))
 

@@ -377,9 +377,10 @@ class Bench:
         self.inputs |= {"load_valid": 0, "store_valid": 0, "command_valid": 0}
 
     async def abort(self):
-        """Hold abort until quiet, reset, and take the memories as they are for the state to go on from."""
+        """Hold abort until quiet, reset, and go on from the memories as they are now."""
         self.aborting, self.abort_at = True, self.cycle
         self.withdraw()
+        self.pace.am = self.pace.fetch = 0  # nobody needs to help
         while not await self.step():
             assert self.cycle - self.abort_at < 5_000, "not quiet after 5000 cycles"
         for _, address, payload in self.pending:

@@ -35,7 +35,7 @@ MOST_CYCLES = 30_000
 
 @dataclass
 class FakeUnit:
-    """A unit whose instructions show ``actions`` states at the front and complete some cycles after the last."""
+    """A unit whose instructions show ``actions`` states at the front and complete some cycles after that."""
 
     port: object
     rng: random.Random
@@ -192,7 +192,7 @@ def code(kind: type[Instruction], fabric=FABRIC, *, wait=(), signal=(), layer=0)
 
 
 def check_order(program, units):
-    """Every instruction was taken by its unit, in order, and not before all that it must wait for was complete."""
+    """Every instruction was taken by its unit, in order, and not before what it waits for was complete."""
     ready_at = {}  # (u, v): cycles in which u's tokens for v were given
     position = Counter()
     completed = {}
@@ -238,7 +238,8 @@ def random_program(rng, count, layers=4):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_random_programs_run_in_order_and_never_deadlock(seed):
-    fabric = FABRIC.but(queue_depth=(1, 4, 3)[seed // 2], bus_bytes=(4, 8, 16)[seed % 3], profile_layers=(0, 4)[seed % 2])
+    fabric = FABRIC.but(queue_depth=(1, 4, 3)[seed // 2], bus_bytes=(4, 8, 16)[seed % 3],
+                        profile_layers=(0, 4)[seed % 2])
     bench = Bench(fabric=fabric, seed=seed)
     program = random_program(bench.rng, 60)
 
@@ -323,8 +324,8 @@ def test_no_more_than_in_flight_instructions_of_a_unit_are_under_way():
 
 def test_a_completion_waits_while_a_counter_is_full():
     """Legal in program order (never more than TOKEN_MAX), but WEIGHTS runs ahead of a slow STREAM."""
-    bench = Bench(fabric=FABRIC.but(queue_depth=8), every={"eager": 1.0, "actions": (1, 2), "latency": (1, 2)},
-                  STREAM={"actions": (30, 40)})
+    bench = Bench(fabric=FABRIC.but(queue_depth=8),
+                  every={"eager": 1.0, "actions": (1, 2), "latency": (1, 2)}, STREAM={"actions": (30, 40)})
     program = [code(Weights, signal=[Unit.STREAM]) for _ in range(TOKEN_MAX)]
     for _ in range(16):
         program += [code(Stream, wait=[Unit.WEIGHTS]), code(Weights, signal=[Unit.STREAM])]
@@ -388,7 +389,8 @@ def test_the_watchdog_stops_a_run_at_its_limit(limit):
     bench.run(body)
 
 
-@pytest.mark.parametrize(("fault", "unit"), [(Fault.READ_RESPONSE, Unit.LOAD), (Fault.WRITE_RESPONSE, Unit.STORE)])
+@pytest.mark.parametrize(("fault", "unit"),
+                         [(Fault.READ_RESPONSE, Unit.LOAD), (Fault.WRITE_RESPONSE, Unit.STORE)])
 def test_a_bus_fault_is_readable_while_the_memory_still_owes_answers(fault, unit):
     bench = Bench(seed=3)
 
@@ -408,7 +410,8 @@ def test_a_bus_fault_is_readable_while_the_memory_still_owes_answers(fault, unit
             await bench.tick(ctx)
         bench.fault = (Fault.READ_RESPONSE, 0)  # the first one counts
         await bench.tick(ctx)
-        assert sum(len(item.taken) for item in bench.units.values()) <= taken + offers, "issued after the fault"
+        now_taken = sum(len(item.taken) for item in bench.units.values())
+        assert now_taken <= taken + offers, "issued after the fault"
         bench.quiet = True
         await bench.finish(ctx)
         assert ctx.get(control.fault) == fault.value and bench.clears == 1 and not ctx.get(control.finished)
@@ -480,8 +483,8 @@ def test_start_is_ignored_during_a_run_and_with_reset_and_waits_for_a_profile_cl
 
 
 def expected_profile(unit, instructions, began):
-    """(layer, state) -> cycles, (layer, None) -> cycles at all, by the definition: the cycles since the previous
-    instruction finished belong to the one that finishes next."""
+    """(layer, state) -> cycles, (layer, None) -> cycles at all, by the definition: the cycles since the
+    previous instruction finished belong to the one that finishes next."""
     counts, since = Counter(), Counter()
     layers = iter(instruction.layer for instruction in instructions)
     layer, active = None, False
