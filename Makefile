@@ -15,8 +15,11 @@ test: $(VENV)/.installed-test
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 
+# mypy does not follow pyproject's folder mapping: give it the package as it is once installed.
 types: $(VENV)/.installed-test
-	$(BIN)/mypy
+	rm -rf build/types && mkdir -p build/types/celosia
+	ln -s $(CURDIR)/celosia/* $(addprefix $(CURDIR)/,rtl host sim boards) build/types/celosia/
+	MYPYPATH=build/types $(abspath $(BIN))/mypy --config-file pyproject.toml -p celosia
 
 check: lint types test
 

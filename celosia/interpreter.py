@@ -76,12 +76,12 @@ class Interpreter:
     def _details(self, index: int) -> dict[str, Any]:
         tensor: Tensor = self._graph.tensors[index]
         quant = tensor.quant
-        scales = np.float32([] if quant is None else quant.scale)
-        zeros = np.int32([] if quant is None else quant.zero_point)
+        scales = np.array([] if quant is None else quant.scale, np.float32)
+        zeros = np.array([] if quant is None else quant.zero_point, np.int32)
         single = (float(scales[0]), int(zeros[0])) if len(scales) == 1 else (0.0, 0)
         return {
-            "name": tensor.name, "index": index, "shape": np.int32(tensor.shape),
-            "shape_signature": np.int32(tensor.shape), "dtype": np.dtype(tensor.dtype).type, "quantization": single,
+            "name": tensor.name, "index": index, "shape": np.array(tensor.shape, np.int32),
+            "shape_signature": np.array(tensor.shape, np.int32), "dtype": np.dtype(tensor.dtype).type, "quantization": single,
             "quantization_parameters": {"scales": scales, "zero_points": zeros,
                                         "quantized_dimension": 0 if quant is None or quant.axis is None else quant.axis},
             "sparsity_parameters": {},

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-sys.path.append(str(TESTS))  # so that tests say `from support.tflite_builder import …`
+sys.path.append(str(TESTS))  # so that tests say `from support.litert import …`
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import click
 import numpy as np
-from sklearn.datasets import load_digits
-
 from celosia.host.importers.tflite_writer import ModelSpec, OpSpec, TensorSpec
+from sklearn.datasets import load_digits
 
 HERE = Path(__file__).resolve().parent
 DEMO = HERE.parent.parent / "celosia" / "demo"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ...rtl.contract.errors import FabricError, MismatchError, ProgramError
 from ...rtl.contract.fabric import Fabric
-from ...rtl.contract.isa import INSTRUCTION_BYTES, ISA_VERSION
+from ...rtl.contract.isa import ISA_VERSION
 from ..graph.ir import Graph, Kind, Op, Quant, Tensor
 
 FORMAT = "celosia-program"
@@ -172,17 +172,12 @@ class Program:
                                "make it anew with `celosia compile`") from error
 
 
-def instruction_count(blob: npt.NDArray[np.uint8]) -> int:
-    """Instructions in so many bytes."""
-    return len(blob) // INSTRUCTION_BYTES
-
-
 def _step_in(step: dict[str, Any]) -> FabricRun | HostRun:
     kind = step.pop("kind")
     if kind == "HostRun":
         return HostRun(**step)
-    ends = {key: tuple(DramTensor(**tensor) for tensor in step.pop(key)) for key in ("inputs", "outputs")}
-    return FabricRun(**step, **ends)
+    inputs, outputs = (tuple(DramTensor(**tensor) for tensor in step.pop(key)) for key in ("inputs", "outputs"))
+    return FabricRun(inputs=inputs, outputs=outputs, **step)
 
 
 def _graph_out(graph: Graph, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:

@@ -46,14 +46,14 @@ class ModelSpec:
 
 
 def _vector(builder: flatbuffers.Builder, values: Any, dtype: Any) -> int:
-    return builder.CreateNumpyVector(np.ascontiguousarray(values, dtype))
+    return int(builder.CreateNumpyVector(np.ascontiguousarray(values, dtype)))
 
 
 def _offsets(builder: flatbuffers.Builder, values: list[int]) -> int:
     builder.StartVector(4, len(values), 4)
     for value in reversed(values):
         builder.PrependUOffsetTRelative(value)
-    return builder.EndVector()
+    return int(builder.EndVector())
 
 
 def _table(builder: flatbuffers.Builder, name: str, **fields: Any) -> int:
@@ -63,7 +63,7 @@ def _table(builder: flatbuffers.Builder, name: str, **fields: Any) -> int:
     for key, value in fields.items():
         if value is not None:
             getattr(module, f"{name}Add{key}")(builder, value)
-    return getattr(module, f"{name}End")(builder)
+    return int(getattr(module, f"{name}End")(builder))
 
 
 def _build(model: ModelSpec) -> bytes:
@@ -72,7 +72,7 @@ def _build(model: ModelSpec) -> bytes:
     for i, t in enumerate(model.tensors):
         where = 0
         if t.data is not None:
-            raw = np.ascontiguousarray(t.data, np.dtype(t.dtype)).view(np.uint8).ravel()
+            raw = np.frombuffer(np.asarray(t.data).astype(t.dtype).tobytes(), np.uint8)
             where = len(buffers)
             buffers.append(_table(b, "Buffer", Data=_vector(b, raw, np.uint8)))
         quant = None

@@ -1,5 +1,5 @@
 """From a lowered network to instructions: segments, memories, tiles, and the order of everything."""
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -350,8 +350,12 @@ class _Scheduler:
             yield self._post(layer, tag, tile, param_place[number], area, views)
 
     def _weights_and_stream(self, layer: Layer, tag: int, number: int, tile: ColumnTile, area: tuple[int, int, int, int],
-                            view: View, loaded: tuple[int, int]) -> Iterator[Item]:  # type: ignore[override]
-        """The tiles of one column tile over one area, in as many pieces as the ring takes."""
+                            view: View,
+                            loaded: tuple[int, int]) -> Generator[Item, None, tuple[int, int]]:
+        """The tiles of one column tile over one area, in as many pieces as the ring takes.
+
+        ``loaded`` is the block that came through the ring last and its place there; the new one is returned.
+        """
         rows = self.fabric.rows
         block = self.weight_block[tag, number]
         where = self.weights.place[block]

@@ -63,8 +63,10 @@ def _taps(layer: Layer, first: int, count: int, channel: int, block: int) -> Wor
     part = layer.weights[..., first:first + count]
     if layer.mode == "dense":
         return part.reshape(-1, count)
-    own = (np.arange(first, first + count) // layer.multiplier - channel)[None, :] == np.arange(block)[:, None]
-    return (part.reshape(-1, 1, count) * own[None, :, :]).astype(np.int8).reshape(-1, count)
+    columns = np.arange(first, first + count) // layer.multiplier - channel
+    diagonal = columns[None, :] == np.arange(block)[:, None]
+    taps: Words = (part.reshape(-1, 1, count) * diagonal).astype(np.int8).reshape(-1, count)
+    return taps
 
 
 def _pack(taps: Words, walk: Walk, rows: int) -> Words:

@@ -337,7 +337,7 @@ class Weights(Instruction):
         rows = machine.fabric.rows
         machine.require(self, self.tiles > 0 and self.run > 0 and self.runs_x > 0, "walks nothing")
         machine.require(self, self.start_run < self.run and self.start_x < self.runs_x, "starts outside its walk")
-        machine.require(self, self.ragged or self.jump_x % rows == self.jump_y % rows == 0,
+        machine.require(self, self.ragged == 1 or self.jump_x % rows == self.jump_y % rows == 0,
                         f"jumps {self.jump_x} and {self.jump_y} are no multiples of {rows}: banks would collide")
         machine.require(self, self.base + self.tiles * rows <= len(machine.wm),
                         f"words {self.base} to {self.base + self.tiles * rows - 1} of {len(machine.wm)}")
@@ -386,9 +386,9 @@ class Stream(Instruction):
         fabric = machine.fabric
         passes = self.tiles * self.u_count * self.v_count
         machine.require(self, passes > 0 and self.pixels > 0, "streams nothing")
-        machine.require(self, self.pixels <= fabric.acc_depth or (passes == 1 and self.clear and self.emit),
+        machine.require(self, self.pixels <= fabric.acc_depth or (passes == self.clear == self.emit == 1),
                         f"{self.pixels} partial sums; each column keeps {fabric.acc_depth}")
-        machine.require(self, self.clear or machine.kept == self.pixels,
+        machine.require(self, self.clear == 1 or machine.kept == self.pixels,
                         f"goes on with {self.pixels} sums where the Stream before kept {machine.kept}")
         machine.kept = 0 if self.emit else self.pixels
         machine.require(self, self.tiles <= len(machine.tiles),
@@ -396,7 +396,7 @@ class Stream(Instruction):
         counts = (self.v_count, self.u_count, self.y_count, self.x_count)
         steps = (self.v_step, self.u_step, self.y_step, self.x_step)
         grid = np.meshgrid(*(np.arange(n) * step for n, step in zip(counts, steps, strict=True)), indexing="ij")
-        pixels = (self.base + sum(grid)).reshape(-1, self.pixels)
+        pixels = (self.base + np.sum(grid, axis=0)).reshape(-1, self.pixels)
         total = (np.zeros((self.pixels, fabric.cols), np.int64) if self.clear
                  else machine.acc[:self.pixels].astype(np.int64))
         taken = [machine.tiles.popleft() for _ in range(self.tiles)]

@@ -79,7 +79,8 @@ class Channel:
         """The same from acc + bias on."""
         rounding = np.where(biased < 0, np.int64(self.round_neg), np.int64(self.round_pos))
         scaled = ((biased * np.int64(self.mult)) >> np.int64(PRODUCT_DROP)) + rounding
-        return np.clip((scaled >> np.int64(self.shift)) + zero, low, high)
+        out: Ints = np.clip((scaled >> np.int64(self.shift)) + zero, low, high)
+        return out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +129,7 @@ class Add:
         mult_q, mult_other, constant, shift, low, high = struct.unpack("<iiqBbbx", record)
 
         def signed(value: int, bits: int) -> int:
-            return ((value + 2 ** (bits - 1)) & (2**bits - 1)) - 2 ** (bits - 1)
+            return ((value + (1 << bits - 1)) & ((1 << bits) - 1)) - (1 << bits - 1)
 
         return cls(mult_q=signed(mult_q, ADD_MULT_BITS), mult_other=signed(mult_other, ADD_MULT_BITS),
                    constant=signed(constant, ADD_CONSTANT_BITS), shift=shift & (2**ADD_SHIFT_BITS - 1),
@@ -137,4 +138,5 @@ class Add:
     def apply(self, q: Ints, other: Ints) -> Ints:
         """The int8 sums of two arrays of stored int8 values."""
         total = q * np.int64(self.mult_q) + other * np.int64(self.mult_other) + np.int64(self.constant)
-        return np.clip(total >> np.int64(self.shift), self.low, self.high)
+        out: Ints = np.clip(total >> np.int64(self.shift), self.low, self.high)
+        return out

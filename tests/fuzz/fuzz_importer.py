@@ -23,8 +23,8 @@ from celosia.host.reference import Reference
 from celosia.rtl.contract.errors import ModelError, UnsupportedError
 
 sys.path.append(str(Path(__file__).parents[1]))
+from celosia.host.importers.tflite_writer import TYPES, ModelSpec, OpSpec, TensorSpec  # noqa: E402
 from support import single_ops  # noqa: E402  (the path comes first)
-from support.tflite_builder import TYPES, ModelSpec, OpSpec, TensorSpec  # noqa: E402
 
 SECONDS = 2.0  # for one import; a normal one takes milliseconds
 RUN_LIMIT = 10**6  # elements of networks that are run too

@@ -3,8 +3,7 @@
 from typing import Any
 
 import numpy as np
-
-from .tflite_builder import ModelSpec, OpSpec, TensorSpec
+from celosia.host.importers.tflite_writer import ModelSpec, OpSpec, TensorSpec
 
 PADDING = {"SAME": 0, "VALID": 1}
 ACTIVATION = {"NONE": 0, "RELU": 1, "RELU_N1_TO_1": 2, "RELU6": 3}

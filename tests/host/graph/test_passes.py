@@ -8,9 +8,9 @@ from celosia.host.graph.passes.fold_relu import fold_relu
 from celosia.host.graph.passes.fold_reshape import fold_reshape
 from celosia.host.graph.passes.remove_dead import remove_dead
 from celosia.host.importers.tflite import load_tflite
+from celosia.host.importers.tflite_writer import ModelSpec, OpSpec, TensorSpec
 from celosia.host.reference import Reference
 from celosia.rtl.contract.errors import GraphError
-from support.tflite_builder import ModelSpec, OpSpec, TensorSpec
 
 
 def sources(graph):

@@ -6,10 +6,10 @@ import pytest
 from celosia.host.graph.ir import Kind
 from celosia.host.importers import load
 from celosia.host.importers.tflite import load_tflite
+from celosia.host.importers.tflite_writer import ModelSpec, OpSpec, TensorSpec
 from celosia.rtl.contract.errors import ModelError, UnsupportedError
 from support import single_ops
 from support.litert import LiteRt
-from support.tflite_builder import ModelSpec, OpSpec, TensorSpec
 
 
 @pytest.fixture

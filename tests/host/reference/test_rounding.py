@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from celosia.host.graph.ir import Kind
 from celosia.host.importers.tflite import load_tflite
+from celosia.host.importers.tflite_writer import ModelSpec, OpSpec, TensorSpec
 from celosia.host.reference import (
     add_function,
     average_pool_function,
@@ -28,7 +29,6 @@ from celosia.host.reference.rounding import (
 )
 from support import single_ops
 from support.litert import LiteRt
-from support.tflite_builder import ModelSpec, OpSpec, TensorSpec
 
 CORNERS = [INT32_MIN, INT32_MIN + 1, -(2**30), -3, -2, -1, 0, 1, 2, 3, 2**30, INT32_MAX - 1, INT32_MAX]
 
