@@ -34,8 +34,8 @@ from .rtl.contract.presets import PRESETS, load_fabric
 __version__ = "0.1.0"
 
 __all__ = [
-    "PRESETS", "CapacityError", "CelosiaError", "Device", "DeviceError", "DeviceTimeout", "Fabric", "FabricError",
-    "FaultError", "GraphError", "InputError", "Interpreter", "LayerResult", "MismatchError", "ModelError", "Program",
-    "ProgramError", "Result", "ToolError", "UnsupportedError", "WrongResult", "compile", "load", "load_fabric",
-    "load_program", "open",
+    "PRESETS", "CapacityError", "CelosiaError", "Device", "DeviceError", "DeviceTimeout", "Fabric",
+    "FabricError", "FaultError", "GraphError", "InputError", "Interpreter", "LayerResult", "MismatchError",
+    "ModelError", "Program", "ProgramError", "Result", "ToolError", "UnsupportedError", "WrongResult",
+    "compile", "load", "load_fabric", "load_program", "open",
 ]

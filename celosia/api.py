@@ -3,14 +3,16 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
-from .host.driver.device import Device
+from .host.driver.device import WATCHDOG, Device
 from .host.emit.emit import emit
 from .host.emit.program import Program
 from .host.graph.ir import Graph
+from .host.graph.passes import run_passes
 from .host.importers import load
 from .host.link.factory import open_link
 from .host.lower.lower import lower
 from .host.schedule.schedule import schedule
+from .rtl.contract.errors import InputError
 from .rtl.contract.fabric import Fabric
 from .rtl.contract.presets import DEFAULT, load_fabric
 from .sim.native.build import Progress
@@ -19,6 +21,9 @@ from .sim.native.model import Memory
 Rounding = Literal["litert", "tflm"]
 MEMORY_BYTES = 32 << 20
 """Memory behind the port, unless a Program needs more: that of a ULX3S."""
+
+ADDRESS_SPACE = 1 << 32
+"""Bytes that a fabric's memory port can address."""
 
 
 def load_model(path: str | Path, *, rounding: Rounding = "litert") -> Graph:
@@ -48,7 +53,7 @@ def compile_model(model: str | Path | Graph, *, fabric: str | Path | Fabric = DE
     """
     graph = model if isinstance(model, Graph) else load(model, rounding=rounding)
     chosen = load_fabric(fabric)
-    return emit(schedule(lower(graph, chosen), chosen))
+    return emit(schedule(lower(run_passes(graph), chosen), chosen))
 
 
 def load_program(path: str | Path) -> Program:
@@ -61,8 +66,9 @@ def is_program(path: str | Path) -> bool:
     return Path(path).is_file() and zipfile.is_zipfile(path)
 
 
-def open_device(device: str = "sim", *, fabric: str | Path | Fabric = DEFAULT, memory_bytes: int = MEMORY_BYTES,
-                memory: Memory | None = None, progress: Progress | None = None) -> Device:
+def open_device(device: str = "sim", *, fabric: str | Path | Fabric = DEFAULT,
+                memory_bytes: int = MEMORY_BYTES, memory: Memory | None = None, watchdog: int = WATCHDOG,
+                progress: Progress | None = None) -> Device:
     """Open a device.
 
     Parameters
@@ -70,15 +76,22 @@ def open_device(device: str = "sim", *, fabric: str | Path | Fabric = DEFAULT, m
     device : "sim" (the RTL as native code; built at first use and cached) or "emulator"
     fabric : preset name, TOML file, or Fabric
     memory_bytes : size of the memory behind the port
-    memory : latency, bandwidth and back-pressure of that memory (sim only)
+    memory : latency, bandwidth, back-pressure and errors of that memory (sim only)
+    watchdog : cycles an inference may take
     progress : called with the stage of a build, the steps done and the steps in all
 
     Raises
     ------
     InputError
-        For an unknown kind of device.
+        For an unknown kind of device, or a memory that it cannot have.
     ToolError
         If the simulator cannot be built.
     """
     chosen = load_fabric(fabric)
-    return Device(open_link(device, chosen, memory_size=memory_bytes, memory=memory, progress=progress), chosen)
+    if not 1 <= memory_bytes <= ADDRESS_SPACE:
+        raise InputError(f"memory_bytes is {memory_bytes}; it must be 1 to {ADDRESS_SPACE}, "
+                         "the fabric's address space")
+    if memory is not None and device == "emulator":
+        raise InputError("the emulator knows no memory timing or errors; use device 'sim' with memory=…")
+    link = open_link(device, chosen, memory_size=memory_bytes, memory=memory, progress=progress)
+    return Device(link, chosen, watchdog=watchdog)

@@ -1,6 +1,7 @@
 """What is installed and what is missing."""
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -35,9 +36,8 @@ PACKAGES = [  # name, needed, purpose
     ("scikit-learn", False, "trains the demo network anew"),
 ]
 TOOLS = [  # name, arguments, purpose
-    ("g++", ["--version"], "compiles the simulated hardware"),
-    ("make", ["--version"], "drives the compiler"),
-    ("perl", ["-v"], "runs verilator's front end"),
+    ("make", ["--version"], "runs the cocotb testbenches"),
+    ("perl", ["-v"], "runs the cocotb testbenches"),
 ]
 
 
@@ -46,33 +46,50 @@ def examine() -> list[Finding]:
     version = sys.version.split()[0]
     found = [Finding("python", sys.version_info >= (3, 11), version, True, "runs Celosia",
                      "install Python 3.11 or later")]
+    found.append(_compiler())
     for name, arguments, purpose in TOOLS:
-        path = shutil.which(os.environ.get("CXX", name) if name == "g++" else name)
-        found.append(Finding(name, path is not None, _version(path, arguments) if path else "missing", True, purpose,
+        path = shutil.which(name)
+        version = _version([path], arguments) if path else "missing"
+        found.append(Finding(name, path is not None, version, False, purpose,
                              f"install it with the system's package manager (Debian: apt install {name})"))
     for name, needed, purpose in PACKAGES:
         try:
             found.append(Finding(name, True, metadata.version(name), needed, purpose, ""))
         except metadata.PackageNotFoundError:
             extra = {"cocotb": "pip install 'celosia[test]'", "scikit-learn": "pip install 'celosia[train]'"}
-            found.append(Finding(name, False, "missing", needed, purpose, extra.get(name, f"pip install {name}")))
+            found.append(Finding(name, False, "missing", needed, purpose,
+                                 extra.get(name, f"pip install {name}")))
     folder = cache_folder()
     writable = _writable(folder)
     found.append(Finding("cache", writable, f"{folder} ({_built(folder)} fabrics built)", True,
-                         "keeps compiled fabrics", "make it writable, or set CELOSIA_CACHE to another folder"))
+                         "keeps compiled fabrics",
+                         "make it writable, or set CELOSIA_CACHE to another folder"))
     models = Path(os.environ.get("CELOSIA_MODELS", "../shared/models"))
     found.append(Finding("models", models.is_dir(), str(models) if models.is_dir() else "missing", False,
                          "real networks for tests and benchmarks", "set CELOSIA_MODELS to their folder"))
     return found
 
 
-def _version(path: str, arguments: list[str]) -> str:
+def _compiler() -> Finding:
+    """The C++ compiler that builds of the simulator take: CXX, or what there is of g++ and clang++."""
+    given = shlex.split(os.environ.get("CXX", ""))
+    command = given or next(([name] for name in ("g++", "clang++") if shutil.which(name)), ["g++"])
+    ok = shutil.which(command[0]) is not None
+    return Finding(Path(command[-1]).name if given else command[0], ok,
+                   _version(command, ["--version"]) if ok else "missing", True,
+                   "compiles the simulated hardware",
+                   "install it with the system's package manager (Debian: apt install g++), or name one "
+                   "in CXX; until then --device emulator works")
+
+
+def _version(command: list[str], arguments: list[str]) -> str:
     try:
-        text = subprocess.run([path, *arguments], capture_output=True, text=True, timeout=20, check=False).stdout
+        text = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=20,
+                              check=False).stdout
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{path} does not start: {error}"
+        return f"{command[0]} does not start: {error}"
     match = re.search(r"\d+\.\d+(\.\d+)?", text)
-    return match.group(0) if match else path
+    return match.group(0) if match else command[0]
 
 
 def _writable(folder: Path) -> bool:

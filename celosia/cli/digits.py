@@ -22,6 +22,6 @@ def show_digits(console: Console, images: Array, labels: Sequence[int], guesses:
     panels = []
     for image, label, guess in zip(images, labels, guesses, strict=False):
         colour = "green" if guess == label else "red"
-        panels.append(Panel(Text(picture(image)), title=f"[{colour}]{guess}[/{colour}]", expand=False, padding=0,
-                            subtitle=None if guess == label else f"is {label}"))
+        panels.append(Panel(Text(picture(image)), title=f"[{colour}]{guess}[/{colour}]", expand=False,
+                            padding=0, subtitle=None if guess == label else f"is {label}"))
     console.print(Columns(panels, padding=(0, 0)))

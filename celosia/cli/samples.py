@@ -1,4 +1,7 @@
 """Input files to samples: .npz, .npy and pictures."""
+import re
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +20,9 @@ Array = npt.NDArray[Any]
 def read_samples(graph: Graph, files: Sequence[Path]) -> list[list[Array]]:
     """Samples (lists of the network's inputs) from files, in order.
 
-    ``.npz``: arrays by tensor name, or ``in{i}_{k}``, input i of sample k. ``.npy``: one sample, or several along a
-    leading axis. Anything else is opened as a picture, resized to the network's only input; int8 inputs take
-    pixel - 128.
+    ``.npz``: arrays by tensor name, or ``in{i}_{k}``, input i of sample k. ``.npy``: one sample, or several
+    along a leading axis. Anything else is opened as a picture, resized to the network's only input; int8
+    inputs take pixel - 128.
 
     Raises
     ------
@@ -29,9 +32,14 @@ def read_samples(graph: Graph, files: Sequence[Path]) -> list[list[Array]]:
     samples: list[list[Array]] = []
     for file in files:
         try:
-            samples += _read(graph, file)
+            found = _read(graph, file)
         except InputError as error:
             raise InputError(f"{file}: {error}") from error
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise InputError(f"{file}: cannot be read, it may be damaged: {error}") from error
+        if not found:
+            raise InputError(f"{file}: holds no sample")
+        samples += found
     return samples
 
 
@@ -54,11 +62,11 @@ def _read(graph: Graph, file: Path) -> list[list[Array]]:
     if not file.is_file():
         raise InputError("there is no such file")
     if file.suffix in (".npz", ".npy"):
-        try:
-            loaded = np.load(file, allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise InputError(f"is no NumPy file: {error}") from error
-        return _archive(graph, loaded) if file.suffix == ".npz" else _stacked(graph, loaded)
+        loaded = np.load(file, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return _stacked(graph, loaded)
+        with loaded:
+            return _archive(graph, loaded)
     return [[_picture(graph, file)]]
 
 
@@ -75,7 +83,12 @@ def _archive(graph: Graph, archive: Any) -> list[list[Array]]:
     while all(f"in{i}_{len(samples)}" in archive.files for i in range(len(names))):
         samples.append(_checked(graph, [archive[f"in{i}_{len(samples)}"] for i in range(len(names))]))
     if not samples:
-        raise InputError(f"holds {sorted(archive.files)[:8]}; expected arrays named {names}, or in0_0, in1_0, …")
+        raise InputError(f"holds {sorted(archive.files)[:8]}; expected arrays named {names}, or in0_0, "
+                         "in1_0, …")
+    numbered = {name for name in archive.files if re.fullmatch(r"in\d+_\d+", name)}
+    if unread := sorted(numbered - {f"in{i}_{k}" for i in range(len(names)) for k in range(len(samples))}):
+        raise InputError(f"holds {unread[:8]} beside {len(samples)} complete samples of {len(names)} inputs; "
+                         "samples are numbered from 0 without a gap")
     return samples
 
 
@@ -100,7 +113,7 @@ def _picture(graph: Graph, file: Path) -> Array:
         with Image.open(file) as image:
             _, height, width, depth = tensor.shape
             pixels = np.asarray(image.convert("L" if depth == 1 else "RGB").resize((width, height)))
-    except (UnidentifiedImageError, OSError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
         raise InputError(f"is no picture, .npz or .npy: {error}") from error
     pixels = pixels.reshape(tensor.shape)
     return pixels if tensor.dtype == "uint8" else (pixels.astype(np.int16) - 128).astype(np.int8)

@@ -1,63 +1,95 @@
 """What a person sees: tables of layers, programs and fabrics."""
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..host.emit.program import Program
 from ..rtl.contract.fabric import Fabric
 
-console = Console(highlight=False)
-progress_console = Console(stderr=True, highlight=False)
+WIDE = 140
+"""Columns where there is no terminal, unless COLUMNS says otherwise."""
+NARROW = 110
+"""Terminals with fewer columns get tables without what can be missed."""
+
+
+def _console(stderr: bool) -> Console:
+    terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(stderr=stderr, highlight=False, soft_wrap=not terminal,
+                   width=None if terminal or os.environ.get("COLUMNS") else WIDE)
+
+
+console = _console(stderr=False)
+progress_console = _console(stderr=True)
 
 
 def short(name: str, width: int = 28) -> str:
-    """A layer's name, shortened in front: converters put the telling part last."""
+    """A layer's name for a table: of names that a converter joined by ";" the first, of that its end."""
     name = name.split(";")[0]
     return name if len(name) <= width else "…" + name[-width + 1:]
 
 
-def layer_table(layers: Sequence[Mapping[str, Any]], rows: int, cols: int) -> Table:
-    """One line per layer: cycles, utilisation, what was waited for, prediction."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column, right in (("#", True), ("layer", False), ("operator", False), ("where", False), ("MACs", True),
-                          ("cycles", True), ("used", True), ("predicted", True), ("waited for", False)):
-        table.add_column(column, justify="right" if right else "left", no_wrap=column != "waited for")
-    for layer in layers:
-        cycles = layer["cycles"]
-        if layer["where"] == "host":
-            told = f"{layer['reason']} ({layer.get('seconds', 0) * 1e3:.1f} ms)"
-        else:
-            told = ", ".join(f"{cause} {count}" for cause, count in
-                             sorted(layer["stalls"].items(), key=lambda item: -item[1]) if count * 50 > cycles)
-        table.add_row(
-            str(layer["index"]), short(layer["name"]), layer["op"], layer["where"],
-            f"{layer['macs']:,}" if layer["macs"] else "", f"{cycles:,}" if cycles else "",
-            f"{layer['macs'] / (rows * cols * cycles):.0%}" if cycles and layer["macs"] else "",
-            f"{layer['predicted'] - cycles:+,}" if cycles else "", told)
+def new_table(*columns: str, right: Sequence[str] = (), wrapped: str = "") -> Table:
+    """An empty table; ``right`` are the columns of numbers, ``wrapped`` may take several lines."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", no_wrap=column != wrapped,
+                         overflow="fold")
     return table
 
 
-def program_tables(program: Program) -> list[Table]:
+def add_row(table: Table, cells: Mapping[str, str]) -> None:
+    """A line from texts by column; columns that the table lacks are left out."""
+    table.add_row(*(escape(cells.get(str(column.header), "")) for column in table.columns))
+
+
+def layer_table(layers: Sequence[Mapping[str, Any]], rows: int, cols: int, *, width: int = WIDE) -> Table:
+    """One line per layer: cycles, utilisation, prediction, what was waited for. On the emulator no cycles."""
+    measured = any(layer["cycles"] for layer in layers)
+    narrow = width < NARROW
+    columns = ["#", "layer", "operator", *([] if narrow else ["where", "MACs"]),
+               *(["cycles", "used"] if measured else []), *([] if measured and narrow else ["predicted"]),
+               "waited for" if measured else "remark"]
+    table = new_table(*columns, right=("#", "MACs", "cycles", "used", "predicted"), wrapped=columns[-1])
+    for layer in layers:
+        cycles, host = layer["cycles"], layer["where"] == "host"
+        if host:
+            told = f"on the host, {layer.get('seconds', 0) * 1e3:.1f} ms: {layer['reason']}"
+        else:
+            told = ", ".join(f"{cause} {count:,}" for cause, count in
+                             sorted(layer["stalls"].items(), key=lambda item: -item[1])
+                             if count * 50 > cycles)
+        add_row(table, {
+            "#": str(layer["index"]), "layer": short(layer["name"], 16 if narrow else 28),
+            "operator": layer["op"], "where": layer["where"],
+            "MACs": f"{layer['macs']:,}" if layer["macs"] else "", "cycles": f"{cycles:,}" if cycles else "",
+            "used": f"{layer['macs'] / (rows * cols * cycles):.0%}" if cycles and layer["macs"] else "",
+            "predicted": f"{layer['predicted']:,}" if not host else "", columns[-1]: told})
+    return table
+
+
+def program_tables(program: Program, *, width: int = WIDE) -> list[Table]:
     """For ``inspect``: placement with reasons and proofs, and the memories."""
-    layers = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column, right in (("#", True), ("layer", False), ("operator", False), ("where", False), ("MACs", True),
-                          ("predicted cycles", True), ("why / proof", False)):
-        layers.add_column(column, justify="right" if right else "left", no_wrap=column != "why / proof")
+    narrow = width < NARROW
+    layers = new_table("#", "layer", "operator", "where", *([] if narrow else ["MACs"]), "cycles",
+                       "why / proof", right=("#", "MACs", "cycles"), wrapped="why / proof")
     for layer in program.layers:
-        layers.add_row(str(layer.index), short(layer.name), layer.op, layer.where,
-                       f"{layer.macs:,}" if layer.macs else "", f"{layer.predicted:,}" if layer.predicted else "",
-                       layer.reason or layer.proof)
-    memory = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("memory", "used", "of", "remark"):
-        memory.add_column(column, justify="right" if column in ("used", "of") else "left")
+        add_row(layers, {
+            "#": str(layer.index), "layer": short(layer.name, 16 if narrow else 28), "operator": layer.op,
+            "where": layer.where, "MACs": f"{layer.macs:,}" if layer.macs else "",
+            "cycles": f"{layer.predicted:,}" if layer.predicted else "",
+            "why / proof": layer.reason or layer.proof})
+    memory = new_table("memory", "used", "of", "remark", right=("used", "of"), wrapped="remark")
     told: Mapping[str, Any] = program.memory
     for number, part in enumerate(told["segments"]):
         remark = "everything stays on chip" if part["resident"] else (
-            f"{len(part['spilled'])} images pass through DRAM; {part['activation_bytes_to_stay_on_chip']:,} bytes "
-            "would keep all on chip")
+            f"{len(part['spilled'])} images pass through DRAM; {part['activation_bytes_to_stay_on_chip']:,} "
+            "bytes would keep all on chip")
         name = "activations" + (f", part {number + 1}" if len(told["segments"]) > 1 else "")
         memory.add_row(name, f"{part['activation_bytes']:,} B", f"{told['activation_capacity']:,} B", remark)
     fabric = program.fabric
@@ -65,19 +97,24 @@ def program_tables(program: Program) -> list[Table]:
                    "resident" if told["weights_resident"] else "the rest is streamed in each inference")
     memory.add_row("parameters", f"{told['parameter_records']:,}", f"{told['parameter_capacity']:,}",
                    "resident" if told["parameters_resident"] else "the rest is streamed in each inference")
-    memory.add_row("DRAM", f"{program.dram_bytes:,} B", "", f"of it {told['instruction_bytes']:,} B of instructions")
+    memory.add_row("DRAM", f"{program.dram_bytes:,} B", "",
+                   f"of it {told['instruction_bytes']:,} B of instructions")
     return [layers, memory]
 
 
-def fabric_table(fabrics: Sequence[Fabric]) -> Table:
+def fabric_table(fabrics: Sequence[Fabric], *, width: int = WIDE) -> Table:
     """Presets with their sizes."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("name", "rows", "cols", "MAC/cycle", "lanes", "activations", "weights", "parameters", "partial sums",
-                   "bus", "fingerprint"):
-        table.add_column(column, justify="left" if column == "name" else "right")
+    columns = ["name", "array", "MAC/cycle", "lanes", "activations", "weights", "parameters", "bus"]
+    if width >= NARROW:
+        columns += ["partial sums", "fingerprint"]
+    table = new_table(*columns, right=columns[1:])
     for fabric in fabrics:
-        table.add_row(fabric.name, str(fabric.rows), str(fabric.cols), str(fabric.rows * fabric.cols),
-                      str(fabric.lanes), f"{fabric.am_bytes >> 10} KiB", f"{fabric.wm_bytes >> 10} KiB",
-                      str(fabric.pm_words), f"{fabric.acc_depth} x {fabric.acc_width} b", f"{8 * fabric.bus_bytes} b",
-                      f"{fabric.fingerprint:016x}")
+        add_row(table, {
+            "name": fabric.name, "array": f"{fabric.rows}x{fabric.cols}",
+            "MAC/cycle": str(fabric.rows * fabric.cols),
+            "lanes": str(fabric.lanes), "activations": f"{fabric.am_bytes >> 10} KiB",
+            "weights": f"{fabric.wm_bytes >> 10} KiB", "parameters": str(fabric.pm_words),
+            "bus": f"{8 * fabric.bus_bytes} bit",
+            "partial sums": f"{fabric.acc_depth} x {fabric.acc_width} bit",
+            "fingerprint": f"{fabric.fingerprint:016x}"})
     return table

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ...rtl.contract.errors import InputError
 from ...rtl.contract.fabric import Fabric
 from ...rtl.contract.isa import Cause, Unit
+from ...rtl.contract.registers import Reg, Status
 from ..emit.program import DramTensor, FabricRun, Program
 from ..graph.ir import Graph
 from ..link.link import Link, RunProgress
@@ -26,13 +27,18 @@ STALLS = {
     Cause.TOKEN_POST: "results", Cause.TOKEN_STORE: "store",
 }
 """What the array waited for, in the words of the report. "results": an earlier layer's post-processing."""
+WATCHDOG = 2_000_000_000
+"""Cycles that one run may take unless said otherwise: twenty seconds at 100 MHz, hours in simulation."""
 FINISH = "finish"
 """The time after the array's last pixel: post-processing and the way out. Charged to the last layer."""
 
 
 @dataclass(frozen=True)
 class LayerResult:
-    """One layer's share of a run. ``cycles`` is 0 for what the host did; ``stalls`` names what the array waited for."""
+    """One layer's share of a run.
+
+    ``cycles`` is 0 for what the host did; ``stalls`` names what the array waited for.
+    """
 
     index: int
     name: str
@@ -82,7 +88,7 @@ class Device:
         If there is something else behind the link.
     """
 
-    def __init__(self, link: Link, fabric: Fabric, *, watchdog: int = 2_000_000_000):
+    def __init__(self, link: Link, fabric: Fabric, *, watchdog: int = WATCHDOG):
         self.fabric = fabric
         self.link = link
         self.driver = FabricDriver(link, fabric)
@@ -116,6 +122,8 @@ class Device:
             raise InputError(f"{program.name} needs {program.dram_bytes} bytes of memory; the device has "
                              f"{self.link.memory_size}. Open the device with more memory")
         self._loaded = None
+        if self.link.read(Reg.STATUS) & Status.BUSY:  # with a run that the caller interrupted
+            self.driver.reset()
         for address, blob in program.blobs:
             self.link.write_memory(address, blob)
         address, count = program.setup
@@ -144,8 +152,17 @@ class Device:
         values = named_inputs(program.graph, inputs)
         if self._loaded is not program:
             self.load(program)
+        try:
+            return self._run(program, values, progress)
+        except BaseException:
+            self._loaded = None  # whatever stopped it, the next run starts from clean memories
+            raise
+
+    def _run(self, program: Program, values: dict[int, Array], progress: RunProgress | None) -> Result:
         began = time.perf_counter()
         graph = program.graph
+        values = {index: data for index in graph.outputs
+                  if (data := graph.tensors[index].data) is not None} | values
         cycles = 0
         host_seconds: dict[int, float] = {}
         profiled = self.fabric.profile_layers > 0
@@ -163,12 +180,12 @@ class Device:
             else:
                 started = time.perf_counter()
                 op = graph.ops[step.op]
-                operands = [None if i is None else values[i] if i in values else graph.tensors[i].data
-                            for i in op.inputs]
+                operands = [None if i is None else values.get(i, graph.tensors[i].data) for i in op.inputs]
                 values.update(zip(op.outputs, run_op(graph, op, operands), strict=True))
                 host_seconds[step.op] = time.perf_counter() - started
         tags = 1 + max((layer.tag for layer in program.layers), default=-1)
-        profile = (self.driver.read_profile(min(tags, self.fabric.profile_layers), (Unit.STREAM,)) if profiled and cycles
+        profile = (self.driver.read_profile(min(tags, self.fabric.profile_layers), (Unit.STREAM,))
+                   if profiled and cycles
                    else np.zeros((0, len(Unit), len(Cause)), np.int64))
         outputs = tuple(values[index] for index in graph.outputs)
         return Result(outputs, cycles, tuple(_layers(program, profile, cycles, host_seconds)), program,
@@ -176,7 +193,7 @@ class Device:
 
     def run_many(self, program: Program, samples: Iterable[Inputs], *,
                  progress: RunProgress | None = None) -> Iterator[Result]:
-        """One inference after the other; results are yielded as they come, so that none is lost if one fails."""
+        """One inference after the other; results come one by one: none is lost if a later one fails."""
         for inputs in samples:
             yield self.run(program, inputs, progress=progress)
 
@@ -204,7 +221,8 @@ def _layers(program: Program, profile: npt.NDArray[np.int64], cycles: int,
         elif layer.tag < len(profile):
             counters = profile[layer.tag, Unit.STREAM]
             count = int(counters.sum())
-            stalls = {STALLS[cause]: int(counters[cause]) for cause in Cause if cause in STALLS and counters[cause]}
+            stalls = {STALLS[cause]: int(counters[cause])
+                      for cause in Cause if cause in STALLS and counters[cause]}
             if layer.index == last and finish > 0:
                 count += finish
                 stalls[FINISH] = finish
@@ -225,8 +243,8 @@ def named_inputs(graph: Graph, inputs: Inputs) -> dict[int, Array]:
         unknown = sorted(set(inputs) - set(names))
         missing = [name for name in names if name not in inputs]
         if unknown or missing:
-            raise InputError(f"inputs {unknown or '(none)'} are unknown and {missing or '(none)'} are missing; "
-                             f"{graph.name} takes {names}")
+            raise InputError(f"inputs {unknown or '(none)'} are unknown and {missing or '(none)'} are "
+                             f"missing; {graph.name} takes {names}")
         given = [inputs[name] for name in names]
     elif isinstance(inputs, (list, tuple)):
         given = list(inputs)

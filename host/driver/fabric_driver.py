@@ -43,22 +43,23 @@ class FabricDriver:
 
     def __init__(self, link: Link, fabric: Fabric):
         if (magic := link.read(Reg.MAGIC)) != MAGIC_WORD:
-            raise DeviceError(f"no fabric answers on this link: MAGIC reads {magic:#010x}, expected {MAGIC_WORD:#010x}; "
-                              "check the port and flash the board")
+            raise DeviceError(f"no fabric answers on this link: MAGIC reads {magic:#010x}, expected "
+                              f"{MAGIC_WORD:#010x}; check the port and flash the board")
         if (version := link.read(Reg.VERSION)) != ISA_VERSION:
-            raise MismatchError(f"the fabric speaks version {version} of the instruction set, this software version "
-                                f"{ISA_VERSION}; build and flash the board again with this software")
+            raise MismatchError(f"the fabric speaks version {version} of the instruction set, this software "
+                                f"version {ISA_VERSION}; build and flash the board again with this software")
         found = link.read(Reg.FINGERPRINT_LO) | link.read(Reg.FINGERPRINT_HI) << 32
         if found != fabric.fingerprint:
-            raise MismatchError(f"the program is for fabric {fabric.name} ({fabric.fingerprint:#018x}), the device is "
-                                f"{found:#018x}; compile the model for the device's fabric, or flash the board "
-                                f"with {fabric.name}")
+            raise MismatchError(f"the program is for fabric {fabric.name} ({fabric.fingerprint:#018x}), the "
+                                f"device is {found:#018x}; compile the model for the device's fabric, or "
+                                f"flash the board with {fabric.name}")
         self.link = link
         self.fabric = fabric
         if link.read(Reg.STATUS) & Status.BUSY:
             self.reset()
 
-    def run_program(self, address: int, count: int, *, watchdog: int, progress: RunProgress | None = None) -> RunStats:
+    def run_program(self, address: int, count: int, *, watchdog: int,
+                    progress: RunProgress | None = None) -> RunStats:
         """Run ``count`` instructions that lie in memory at ``address``.
 
         Parameters
@@ -91,8 +92,9 @@ class FabricDriver:
             link.wait_idle(max_cycles=watchdog + GRACE_CYCLES, progress=progress)
         except DeviceTimeout as error:
             self.reset()
-            raise DeviceTimeout(f"the fabric is still busy {GRACE_CYCLES} cycles after its watchdog of {watchdog} cycles "
-                                "went off: the memory behind it does not answer") from error
+            raise DeviceTimeout(f"the fabric is still busy {GRACE_CYCLES} cycles after its watchdog of "
+                                f"{watchdog} cycles went off: the memory behind it does not "
+                                "answer") from error
         except KeyboardInterrupt:
             self.reset()
             raise
@@ -137,8 +139,9 @@ class FabricDriver:
         try:
             self.link.wait_idle(max_cycles=GRACE_CYCLES)
         except DeviceTimeout as error:
-            raise DeviceTimeout(f"the fabric is still busy {GRACE_CYCLES} cycles after a reset: the memory behind it does "
-                                "not answer; power the board off and on, or open the simulation anew") from error
+            raise DeviceTimeout(f"the fabric is still busy {GRACE_CYCLES} cycles after a reset: the memory "
+                                "behind it does not answer; power the board off and on, or open the "
+                                "simulation anew") from error
 
     def read_memory(self, address: int, count: int) -> Bytes:
         """A copy of ``count`` bytes of the memory behind the fabric."""
@@ -168,18 +171,21 @@ class FabricDriver:
         who = Unit(unit).name if unit in list(Unit) else f"unit {unit}"
         after = f"after {cycles} cycles and {retired} of {count} instructions"
         if code == Fault.WATCHDOG:
-            raise DeviceTimeout(f"the fabric had completed {retired} of {count} instructions when its watchdog of {watchdog} "
-                                "cycles stopped it; allow more cycles, or report a program that never ends")
+            raise DeviceTimeout(f"the fabric had completed {retired} of {count} instructions when its "
+                                f"watchdog of {watchdog} cycles stopped it; allow more cycles, or report a "
+                                "program that never ends")
         match code:
             case Fault.ILLEGAL_INSTRUCTION:
-                text = (f"instruction {address} is illegal ({who}, {after}); the program is damaged or made by another "
-                        "compiler: compile the model again")
+                text = (f"instruction {address} is illegal ({who}, {after}); the program is damaged or made "
+                        "by another compiler: compile the model again")
             case Fault.READ_RESPONSE | Fault.WRITE_RESPONSE:
                 way = "read from" if code == Fault.READ_RESPONSE else "write to"
-                text = (f"a {way} address {address:#x} by {who} was answered with a bus error {after}; the memory has "
-                        f"{self.link.memory_size} bytes: give the device more memory, or compile the model again")
+                text = (f"a {way} address {address:#x} by {who} was answered with a bus error {after}; the "
+                        f"memory has {self.link.memory_size} bytes: give the device more memory, or compile "
+                        "the model again")
             case Fault.ABORTED:
                 text = f"the run was aborted {after}; start it again"
             case _:
-                text = f"fault {code} at {address:#x} ({who}, {after}) is unknown to this software; flash the board again"
+                text = (f"fault {code} at {address:#x} ({who}, {after}) is unknown to this software; flash "
+                        "the board again")
         raise FaultError(f"the fabric stopped: {detail or text}", code=code, address=address, unit=unit)

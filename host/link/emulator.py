@@ -18,8 +18,8 @@ WRITABLE = (Reg.PROGRAM_ADDRESS, Reg.PROGRAM_COUNT, Reg.WATCHDOG, Reg.PROFILE_IN
 class EmulatorLink:
     """The fabric as its instruction set defines it: right bytes, no cycles (CYCLES and the profile read 0).
 
-    A started program runs when somebody asks how it is doing. What breaks a rule of the ISA is a fault of kind
-    ILLEGAL_INSTRUCTION; ``fault_detail`` says which rule.
+    A started program runs when somebody asks how it is doing. What breaks a rule of the ISA is a fault of
+    kind ILLEGAL_INSTRUCTION; ``fault_detail`` says which rule.
 
     Parameters
     ----------
@@ -35,7 +35,8 @@ class EmulatorLink:
         self._emulator.machine = self._machine
         self._registers = {reg: 0 for reg in Reg} | {
             Reg.MAGIC: MAGIC_WORD, Reg.VERSION: ISA_VERSION,
-            Reg.FINGERPRINT_LO: fabric.fingerprint & 0xFFFF_FFFF, Reg.FINGERPRINT_HI: fabric.fingerprint >> 32}
+            Reg.FINGERPRINT_LO: fabric.fingerprint & 0xFFFF_FFFF,
+            Reg.FINGERPRINT_HI: fabric.fingerprint >> 32}
         self._detail = ""
         self._closed = False
 
@@ -56,8 +57,9 @@ class EmulatorLink:
         elif reg != Reg.CONTROL:
             raise DeviceError(f"register {reg.name} cannot be written")
         elif value & Control.RESET:
+            busy = self._registers[Reg.STATUS] & Status.BUSY
             self._machine.restart()
-            self._finish(Fault.ABORTED if self._registers[Reg.STATUS] & Status.BUSY else Fault.NONE, done=False)
+            self._finish(Fault.ABORTED if busy else Fault.NONE, done=False)
         elif value & Control.START and not self._registers[Reg.STATUS] & Status.BUSY:
             self._machine.restart()
             self._finish(Fault.NONE, done=False)

@@ -57,5 +57,5 @@ class Link(Protocol):
 def check_range(address: int, count: int, memory_size: int) -> None:
     """Raise DeviceError unless the bytes lie in the memory."""
     if address < 0 or count < 0 or address + count > memory_size:
-        raise DeviceError(f"bytes {address:#x} to {address + count - 1:#x} are outside the {memory_size} bytes of the "
-                          "device's memory; open it with more memory, or use a smaller model")
+        raise DeviceError(f"bytes {address:#x} to {address + count - 1:#x} are outside the {memory_size} "
+                          "bytes of the device's memory; open it with more memory, or use a smaller model")

@@ -9,7 +9,7 @@ from .link import DEFAULT_MEMORY, PROFILE_CYCLES, Bytes, RunProgress, check_rang
 
 
 class NativeLink:
-    """A simulated fabric and its memory. Registers go through the AXI4-Lite pins; memory is accessed directly.
+    """A simulated fabric and its memory: registers through the AXI4-Lite pins, memory accessed directly.
 
     Parameters
     ----------

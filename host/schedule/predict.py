@@ -27,10 +27,13 @@ Times = npt.NDArray[np.int64]
 class Latencies:
     """Cycles that the timeline cannot derive from the instructions; checked against the RTL by tests.
 
-    ``memory`` is that of the DRAM behind the port, from a burst's address to its first beat or its answer.
+    ``read`` and ``write`` are those of the DRAM behind the port, from a burst's address to its first beat and from
+    its last beat to its answer.
     """
 
-    memory: int = 10
+    read: int = 20
+    write: int = 10
+    turn: int = 6  # a short burst's last beat to the next address, where bursts wait for each other
     start: int = 7  # doorbell to the first read address on the bus
     dispatch: int = 6  # an instruction's last beat to its issue stage
     issue: int = 3  # from there, or from the last completion waited for, to the unit's first action
@@ -66,7 +69,7 @@ class _Timeline:
         self.complete = dict.fromkeys(Unit, 0)
         self.starts: dict[Unit, list[int]] = {unit: [] for unit in Unit}
         self.tokens: dict[tuple[int, int], deque[int]] = {(a, b): deque() for a in Unit for b in Unit}
-        self.fetched = latency.start + latency.memory
+        self.fetched = latency.start + latency.read
         self.bus = 0  # when the read bus is free
         self.loads: deque[list[int]] = deque()  # [ready, tiles] of Weights not yet streamed
         self.signals: deque[Weights] = deque()
@@ -122,21 +125,24 @@ class _Timeline:
     def load(self, instruction: Load) -> None:
         fabric = self.fabric
         time = self.ready(instruction)
-        beats = instruction.rows * -(-instruction.row_bytes // fabric.bus_bytes)
-        pace = 1
+        latency = self.latency
+        row = -(-instruction.row_bytes // fabric.bus_bytes)
         if instruction.space == Space.AM:
-            pace = fabric.bus_bytes // _chunk(fabric)
-        start = max(time + self.latency.command, self.bus)
-        end = start + self.latency.memory + beats * pace
-        self.bus = start + beats * pace
-        self.front[Unit.LOAD] = start + beats * pace  # the next one's reads go out while this one's data come
+            row *= fabric.bus_bytes // _chunk(fabric)
+        bursts = -(-row // fabric.max_burst)
+        # Only so many bursts are under way at once: short ones cannot fill the memory's latency.
+        row = max(row, bursts * (latency.read + latency.turn) // fabric.outstanding)
+        start = max(time + latency.command, self.bus)
+        self.bus = start + instruction.rows * row
+        self.front[Unit.LOAD] = self.bus  # the next one's reads go out while this one's data come
+        end = self.bus + latency.read
         self.done(instruction, end + self.latency.load)
 
     def store(self, instruction: Store) -> None:
         fabric = self.fabric
         time = self.ready(instruction)
         beats = instruction.rows * -(-instruction.row_bytes // fabric.bus_bytes)
-        end = time + beats * (fabric.bus_bytes // _chunk(fabric)) + self.latency.store + self.latency.memory
+        end = time + beats * (fabric.bus_bytes // _chunk(fabric)) + self.latency.store + self.latency.write
         self.front[Unit.STORE] = end
         self.done(instruction, end)
 

@@ -61,6 +61,7 @@ class Issue(wiring.Component):
     """
 
     LATENCY_ISSUE = 3
+    LATENCY_ISSUE_REGISTER = 2  # with a queue_depth of 1
 
     def __init__(self, *, fabric: Fabric, unit: Unit):
         self._unit = unit

@@ -155,7 +155,7 @@ class Profile(wiring.Component):
         m.submodules.memory = memory = Memory(shape=COUNT_BITS, depth=depth, init=[])
         read, write = memory.read_port(), memory.write_port()
         slot_bits = len(write.addr) - layer_bits
-        first_slot = Array(CAUSES * number for number in range(8))  # a table, since a product would take a DSP
+        first_slot = Array(CAUSES * number for number in range(8))  # a product would take a DSP cell
 
         accounts = [Account() for _ in Unit]
         for unit, account in zip(Unit, accounts, strict=True):

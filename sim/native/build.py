@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import platformdirs
@@ -33,7 +34,7 @@ MODULE = "celosia_fabric"
 VERILATOR_FLAGS = (
     "--cc", "--top-module", MODULE, "--prefix", PREFIX,
     "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "--no-timing",
-    "--output-split", "6000", "--output-split-cfuncs", "6000",  # files of a few seconds each: all cores have work
+    "--output-split", "6000", "--output-split-cfuncs", "6000",  # files of a few seconds each, for all cores
     "-Wno-fatal", "-Wno-lint", "-Wno-style", "--quiet",
 )
 COMMON_FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-DVM_TRACE=0", "-DVERILATOR=1",
@@ -53,8 +54,8 @@ TAIL_LINES = 15
 def library(fabric: Fabric, progress: Progress | None = None) -> Path:
     """The shared library of a fabric, built if the cache has none that fits.
 
-    Found by the hash of everything the Verilog is made from, so that a second call elaborates nothing; found again
-    by the Verilog itself when the sources changed in a way that does not change it.
+    It is found by the hash of everything the Verilog is made from, so that a second call elaborates nothing;
+    and by the Verilog itself, when the sources changed in a way that does not change it.
 
     Raises
     ------
@@ -98,10 +99,12 @@ class Tools:
         if not os.environ.get("CXX") and not shutil.which("g++") and shutil.which("clang++"):
             compiler = ("clang++",)
         if shutil.which(compiler[0]) is None:
-            raise ToolError(f"there is no C++ compiler {compiler[0]!r}, so the fabric cannot be compiled; install g++ "
-                            "(Debian: apt install g++) or name one in CXX (or use the emulator: --device emulator)")
+            raise ToolError(f"there is no C++ compiler {compiler[0]!r}, so the fabric cannot be compiled; "
+                            "install g++ (Debian: apt install g++) or name one in CXX (or use the emulator: "
+                            "--device emulator)")
         try:
-            banner = subprocess.run([*compiler, "--version"], capture_output=True, text=True, timeout=60, check=True)
+            banner = subprocess.run([*compiler, "--version"], capture_output=True, text=True, timeout=60,
+                                    check=True)
         except (OSError, subprocess.SubprocessError) as error:
             raise ToolError(f"{shlex.join(compiler)} --version fails: {error}") from error
         identity = _hash(*(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES),
@@ -166,7 +169,8 @@ def _locked(path: Path, progress: Progress) -> Iterator[None]:
 
 
 def _elaborate(fabric: Fabric) -> str:
-    from ...rtl.verilog import fabric_verilog  # here, because importing Amaranth takes longer than a whole second run
+    # Imported here: Amaranth takes longer to load than a whole second run.
+    from ...rtl.verilog import fabric_verilog
 
     text: str = fabric_verilog(fabric)
     return text
@@ -212,7 +216,8 @@ def _build(verilog: str, tools: Tools, target: Path, folder: Path, progress: Pro
     for path in sorted(made.glob("*.cpp"), key=lambda path: -path.stat().st_size):
         objects.append(path.with_suffix(".o"))
         speed = "slow" if "__Slow" in path.name else "fast"
-        jobs.append(_Job(path, objects[-1], FAST_FLAGS if speed == "fast" else SLOW_FLAGS, f"{header}.{speed}"))
+        flags = FAST_FLAGS if speed == "fast" else SLOW_FLAGS
+        jobs.append(_Job(path, objects[-1], flags, f"{header}.{speed}"))
     objects.append(folder / "harness.o")
     jobs.insert(0, _Job(HARNESS / "harness.cpp", objects[-1], FAST_FLAGS, f"{header}.fast"))
     for name in RUNTIME:
@@ -223,20 +228,22 @@ def _build(verilog: str, tools: Tools, target: Path, folder: Path, progress: Pro
     def precompile(speed: str, flags: Sequence[str]) -> None:
         copy = Path(f"{header}.{speed}")
         copy.write_text(header.read_text())
-        _run([*tools.compiler, *flags, *includes, "-x", "c++-header", str(copy), "-o", f"{copy}.gch"], folder, "compiler")
+        _run([*tools.compiler, *flags, *includes, "-x", "c++-header", str(copy), "-o", f"{copy}.gch"], folder,
+             "the C++ compiler")
 
     def compile_one(job: _Job) -> None:
         draft = folder / f"{job.source.stem}.draft.o"
         first = ["-include", job.header] if job.header else []
-        _run([*tools.compiler, *job.flags, *includes, *first, "-c", str(job.source), "-o", str(draft)], folder, "compiler")
+        command = [*tools.compiler, *job.flags, *includes, *first, "-c", str(job.source), "-o", str(draft)]
+        _run(command, folder, "the C++ compiler")
         draft.replace(job.object)
 
-    _parallel([lambda: precompile("fast", FAST_FLAGS), lambda: precompile("slow", SLOW_FLAGS)], lambda done: None)
+    _parallel([partial(precompile, "fast", FAST_FLAGS), partial(precompile, "slow", SLOW_FLAGS)],
+              lambda done: None)
     progress("compile", 0, len(jobs))
-    _parallel([lambda job=job: compile_one(job) for job in jobs],  # type: ignore[misc]
-              lambda done: progress("compile", done, len(jobs)))
+    _parallel([partial(compile_one, job) for job in jobs], lambda done: progress("compile", done, len(jobs)))
     draft = folder / "library.so"
-    _run([*tools.compiler, "-shared", "-o", str(draft), *map(str, objects), "-pthread"], folder, "linker")
+    _run([*tools.compiler, "-shared", "-o", str(draft), *map(str, objects), "-pthread"], folder, "the linker")
     draft.replace(target)
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -277,14 +284,14 @@ def _run(command: Sequence[str], folder: Path, what: str, environment: dict[str,
         process = subprocess.run(command, cwd=folder, env={**os.environ, **(environment or {})}, text=True,
                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=TOOL_SECONDS)
     except OSError as error:
-        raise ToolError(f"the {what} does not start: {error}") from error
+        raise ToolError(f"{what} does not start: {error}") from error
     except subprocess.TimeoutExpired:
-        raise ToolError(f"the {what} has not finished after {TOOL_SECONDS} s: {shlex.join(command)}") from None
+        raise ToolError(f"{what} has not finished after {TOOL_SECONDS} s: {shlex.join(command)}") from None
     if process.returncode:
         log = folder / f"failed-{threading.get_ident()}.log"
         log.write_text(f"{shlex.join(command)}\n\n{process.stdout}")
         tail = "\n".join(process.stdout.strip().splitlines()[-TAIL_LINES:])
-        raise ToolError(f"the {what} failed with code {process.returncode} while compiling the fabric; "
+        raise ToolError(f"{what} failed with code {process.returncode} while compiling the fabric; "
                         f"the end of what it said (all of it: {log}):\n{tail}")
 
 

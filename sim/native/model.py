@@ -41,12 +41,12 @@ class Memory:
     outstanding : int
         Bursts of each direction that are accepted before the first is finished.
     stall : float or dict
-        Chance, 0 to below 1, that a channel does not move in a cycle; for all channels, or by name in CHANNELS.
+        Chance, 0 to below 1, that a channel does not move in a cycle; for all, or by name in CHANNELS.
     seed : int
         Of the stalls: a run with the same seed is the same run.
     failing : sequence of (first, last, response)
-        Addresses, last included, where an access gets this response (2 SLVERR, 3 DECERR) and moves no data. Beyond
-        the end of the memory it is always DECERR.
+        Addresses, last included, where an access gets this response (2 SLVERR, 3 DECERR) and moves no data.
+        Beyond the end of the memory it is always DECERR.
     frozen : sequence of str
         Channels that never move.
     """
@@ -65,10 +65,12 @@ class Memory:
             if not 1 <= getattr(self, name) < 1 << 31:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.bytes_per_cycle is not None and not 0 < self.bytes_per_cycle < 1 << 16:
-            raise ValueError(f"bytes_per_cycle is {self.bytes_per_cycle}; it must be above 0, or None for no limit")
+            raise ValueError(f"bytes_per_cycle is {self.bytes_per_cycle}; it must be above 0, or None for no "
+                             "limit")
         for name, chance in self._stalls().items():
             if name not in CHANNELS or not 0 <= chance < 1:
-                raise ValueError(f"stall of {name!r} is {chance}; it must be 0 to below 1, of {', '.join(CHANNELS)}")
+                raise ValueError(f"stall of {name!r} is {chance}; it must be 0 to below 1, of "
+                                 f"{', '.join(CHANNELS)}")
         for name in self.frozen:
             if name not in CHANNELS:
                 raise ValueError(f"frozen names {name!r}; there are {', '.join(CHANNELS)}")
@@ -136,7 +138,8 @@ class NativeModel:
     """
 
     def __init__(self, library: Path, dram: Bytes, memory: Memory | None = None):
-        if dram.dtype != np.uint8 or dram.ndim != 1 or not dram.flags.c_contiguous or not dram.flags.writeable:
+        plain = dram.ndim == 1 and dram.flags.c_contiguous and dram.flags.writeable
+        if dram.dtype != np.uint8 or not plain:
             raise ValueError("the memory must be a contiguous, writable, one-dimensional uint8 array")
         self.dram = dram
         self.seconds = 0.0
@@ -190,8 +193,8 @@ class NativeModel:
                    progress_after: float = PROGRESS_SECONDS) -> int:
         """Run until the bits of ``mask`` are clear in a register; returns the cycles that took.
 
-        The register is read every POLL_CYCLES cycles. Python gets a turn every tenth of a second, so that Ctrl-C
-        works; from ``progress_after`` seconds on ``progress`` is called then.
+        The register is read every POLL_CYCLES cycles. Python gets a turn every tenth of a second, so that
+        Ctrl-C works; from ``progress_after`` seconds on ``progress`` is called then.
 
         Raises
         ------
@@ -203,7 +206,8 @@ class NativeModel:
             before = self.counters.cycles
             left = max_cycles - (before - first)
             began = time.perf_counter()
-            outcome = self._code.celosia_wait(self._handle, address, mask, max(0, min(piece, left)), POLL_CYCLES)
+            outcome = self._code.celosia_wait(self._handle, address, mask, max(0, min(piece, left)),
+                                              POLL_CYCLES)
             now = time.perf_counter()
             self.seconds += now - began
             self._judge(outcome)
@@ -211,8 +215,8 @@ class NativeModel:
             if outcome == _DONE:
                 return done - first
             if done - first >= max_cycles:
-                raise DeviceTimeout(f"register {address:#x} still shows {mask:#x} after {done - first} cycles; "
-                                    "allow more cycles, or look at what the memory port waits for")
+                raise DeviceTimeout(f"register {address:#x} still shows {mask:#x} after {done - first} "
+                                    "cycles; allow more cycles, or look at what the memory port waits for")
             piece = max(1024, int(SLICE_SECONDS * (done - before) / max(now - began, 1e-6)))
             if progress is not None and now - start >= progress_after:
                 progress(done - first, now - start)
@@ -243,9 +247,9 @@ class NativeModel:
     def _judge(self, outcome: int) -> None:
         if outcome in (_BROKEN, _NO_ANSWER, _REFUSED):
             message = self._code.celosia_message(self._handle).decode(errors="replace")
-            what = {_BROKEN: "the simulated fabric broke a rule of its buses", _NO_ANSWER: "the fabric is silent",
-                    _REFUSED: "the fabric refused a register access"}[outcome]
-            raise DeviceError(f"{what}: {message}")
+            what = {_BROKEN: "broke a rule of its buses", _NO_ANSWER: "is silent",
+                    _REFUSED: "refused a register access"}[outcome]
+            raise DeviceError(f"the simulated fabric {what}: {message}")
 
 
 def _load(library: Path) -> Any:
@@ -261,7 +265,8 @@ def _load(library: Path) -> Any:
         ("open", pointer, (pointer, u64, pointer)), ("close", None, (pointer,)),
         ("configure", None, (pointer, pointer)), ("fail", None, (pointer, u64, u64, u32)),
         ("heal", None, (pointer,)), ("read", ctypes.c_int32, (pointer, u32, pointer)),
-        ("write", ctypes.c_int32, (pointer, u32, u32)), ("wait", ctypes.c_int32, (pointer, u32, u32, u64, u32)),
+        ("write", ctypes.c_int32, (pointer, u32, u32)),
+        ("wait", ctypes.c_int32, (pointer, u32, u32, u64, u32)),
         ("step", ctypes.c_int32, (pointer, u64)), ("counters", None, (pointer, pointer)),
         ("message", ctypes.c_char_p, (pointer,)), ("bus_bytes", u32, ()),
     ):

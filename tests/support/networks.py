@@ -105,6 +105,23 @@ def golden(layer, image, other):
     return out if layer.add is None else layer.add.apply(out, other.astype(np.int64))
 
 
+def mixed(rng):
+    """A network with every mode, kernel form and stride, residual adds, and channel counts that fit no array."""
+    net = Network(rng, (12, 10, 3))
+    a = net.conv(0, 16)
+    b = net.conv(a, 16)
+    c = net.conv(b, 16, other=a)
+    d = net.conv(c, 21, stride=(2, 2), padding=(0, 1, 0, 1))
+    e = net.conv(c, 21, (1, 1), stride=(2, 2), padding=(0, 0, 0, 0))
+    f = net.conv(d, 21, other=e)
+    g = net.conv(f, 21, mode="diagonal", padding=(1, 1, 0, 2))
+    h = net.conv(g, 42, mode="diagonal", multiplier=2)
+    i = net.conv(h, 5, (2, 3), dilation=(2, 2), padding=(1, 1, 2, 2))
+    j = net.conv(i, 5, (3, 2), mode="window", padding=(0, 0, 0, 0), stride=(2, 1))
+    net.conv(j, 70, net.shapes[j][:2], padding=(0, 0, 0, 0))
+    return net
+
+
 def put_program(dram, program: Program):
     """Weights, parameters and instructions at their places in uint8[…] ``dram``."""
     for address, blob in program.blobs:

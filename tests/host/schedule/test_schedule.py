@@ -7,7 +7,7 @@ from celosia.host.schedule.schedule import schedule
 from celosia.rtl.contract.errors import CapacityError
 from celosia.rtl.contract.fabric import Fabric
 from celosia.sim.emulator import Emulator
-from support.networks import Network, get_tensor, put_program, put_tensor
+from support.networks import Network, get_tensor, mixed, put_program, put_tensor
 
 SIZES = [(1, 1), (3, 5), (4, 4), (8, 16), (16, 16), (32, 7)]
 
@@ -36,22 +36,6 @@ def check(network, fabric, outputs=None):
         np.testing.assert_array_equal(value, values[tensor].reshape(value.shape), err_msg=f"tensor {tensor}")
     assert set(got) == set(outputs or [len(network.shapes) - 1])
     return program
-
-
-def mixed(rng):
-    net = Network(rng, (12, 10, 3))
-    a = net.conv(0, 16)
-    b = net.conv(a, 16)
-    c = net.conv(b, 16, other=a)
-    d = net.conv(c, 21, stride=(2, 2), padding=(0, 1, 0, 1))
-    e = net.conv(c, 21, (1, 1), stride=(2, 2), padding=(0, 0, 0, 0))
-    f = net.conv(d, 21, other=e)
-    g = net.conv(f, 21, mode="diagonal", padding=(1, 1, 0, 2))
-    h = net.conv(g, 42, mode="diagonal", multiplier=2)
-    i = net.conv(h, 5, (2, 3), dilation=(2, 2), padding=(1, 1, 2, 2))
-    j = net.conv(i, 5, (3, 2), mode="window", padding=(0, 0, 0, 0), stride=(2, 1))
-    net.conv(j, 70, net.shapes[j][:2], padding=(0, 0, 0, 0))
-    return net
 
 
 @pytest.mark.parametrize("rows,cols", SIZES)

@@ -35,7 +35,7 @@ module celosia_fabric #(parameter W = `BUS_BITS, parameter S = W / 8) (
   assign m_axi_arlen = file[4], m_axi_awlen = file[4], m_axi_arsize = file[5], m_axi_awsize = file[5];
   assign m_axi_arburst = file[6], m_axi_awburst = file[6], m_axi_arid = 1, m_axi_awid = 1;
   assign m_axi_arcache = 3, m_axi_awcache = 3, m_axi_arprot = 0, m_axi_awprot = 0;
-  assign m_axi_wvalid = |w_left & go_writes, m_axi_wdata = buffer[w_index];
+  assign m_axi_wvalid = |w_left & go_writes, m_axi_wdata = file[0][2] ? {S{w_index}} : buffer[w_index];
   wire at_end = w_beat == file[4][7:0];
   assign m_axi_wlast = file[8][0] ? w_beat == 0 : at_end & ~file[8][1];
   assign m_axi_wstrb = at_end ? file[9][S-1:0] : {S{1'b1}};

@@ -1,0 +1,128 @@
+"""Whole networks on the compiled hardware: every output bit, cycles against the prediction, every array shape."""
+import csv
+
+import numpy as np
+import pytest
+from celosia.host.emit.emit import emit
+from celosia.host.reference.framework import LiteRT
+from celosia.host.schedule.schedule import schedule
+from celosia.rtl.contract.presets import load_fabric
+from celosia.sim.native.model import Memory
+from support.networks import mixed
+
+import celosia
+
+RESNET = "mlperf_ic_resnet8"
+SHAPES = [(1, 1), (3, 5), (4, 4), (8, 8), (8, 16), (32, 16)]
+
+
+def golden(models, name, sample):
+    """Inputs and expected outputs of one golden sample."""
+    with np.load(models / "goldens" / f"{name}.npz") as held:
+        return ([held[f"in{i}_{sample}"] for i in range(16) if f"in{i}_{sample}" in held],
+                [held[f"ref{o}_{sample}"] for o in range(16) if f"ref{o}_{sample}" in held])
+
+
+def ic01(models):
+    """The 200 images of ic01 as int8 inputs, and their labels."""
+    folder = models / "data" / "ic01"
+    with (folder / "y_labels.csv").open() as file:
+        rows = list(csv.reader(file))
+    images = [np.frombuffer((folder / row[0]).read_bytes(), np.uint8).reshape(1, 32, 32, 3) for row in rows]
+    return [(image.astype(np.int16) - 128).astype(np.int8) for image in images], [int(row[2]) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def resnet(models):
+    return celosia.compile(models / f"{RESNET}.tflite")
+
+
+@pytest.fixture(scope="module")
+def sim16x16():
+    with celosia.open("sim") as device:
+        yield device
+
+
+def test_resnet8_is_exact_and_accurate_on_200_images(models, resnet, sim16x16):
+    images, labels = ic01(models)
+    reference = LiteRT(models / f"{RESNET}.tflite")
+    right = 0
+    for image, label in zip(images, labels, strict=True):
+        result = sim16x16.run(resnet, image)
+        np.testing.assert_array_equal(result.outputs[0], reference.run([image])[0])
+        right += int(result.outputs[0].argmax()) == label
+    assert right == 173  # 86.5 %
+
+
+def test_resnet8_on_the_emulator_is_exact_on_200_images(models, resnet):
+    images, _ = ic01(models)
+    reference = LiteRT(models / f"{RESNET}.tflite")
+    with celosia.open("emulator") as device:
+        for image in images:
+            np.testing.assert_array_equal(device.run(resnet, image).outputs[0], reference.run([image])[0])
+
+
+def test_resnet8_reaches_its_utilisation_and_each_layer_its_prediction(models, resnet, sim16x16):
+    inputs, _ = golden(models, RESNET, 0)
+    result = sim16x16.run(resnet, inputs)
+    assert result.cycles <= 51_000  # 49,216 would be ideal
+    assert result.utilisation >= 0.96
+    assert sum(layer.cycles for layer in result.layers) == result.cycles
+    for layer in result.layers:
+        if layer.where == "fabric":
+            assert abs(layer.predicted - layer.cycles) <= 0.05 * layer.cycles, layer
+    assert resnet.macs_on_fabric == resnet.macs == 12_501_632
+
+
+@pytest.mark.parametrize("rows,cols", SHAPES, ids=lambda n: str(n))
+def test_resnet8_is_exact_on_any_array(models, rows, cols):
+    fabric = load_fabric("sim16x16").but(rows=rows, cols=cols, name=f"{rows}x{cols}")
+    program = celosia.compile(models / f"{RESNET}.tflite", fabric=fabric)
+    inputs, wanted = golden(models, RESNET, 1)
+    with celosia.open("sim", fabric=fabric) as device:
+        result = device.run(program, inputs)
+    np.testing.assert_array_equal(result.outputs[0], wanted[0])
+    assert abs(program.predicted - result.cycles) <= 0.05 * result.cycles
+    if (rows, cols) == (8, 8):
+        assert result.utilisation >= 0.88
+
+
+@pytest.mark.parametrize("rows,cols", [*SHAPES, (16, 16)], ids=lambda n: str(n))
+def test_random_layers_equal_numpy_on_any_array_with_a_stalling_memory(rows, cols):
+    fabric = load_fabric("sim16x16").but(rows=rows, cols=cols, name=f"{rows}x{cols}")
+    network = mixed(np.random.default_rng(rows + 100 * cols))
+    program = emit(schedule(network.plan([3, 6, 11]), fabric))
+    image = network.image()
+    values = network.values(image)
+    with celosia.open("sim", fabric=fabric, memory=Memory(stall=0.3, seed=rows, read_latency=3)) as device:
+        result = device.run(program, image)
+    for tensor, output in zip(program.graph.outputs, result.outputs, strict=True):
+        np.testing.assert_array_equal(output[0], values[tensor], err_msg=f"tensor {tensor}")
+
+
+@pytest.mark.parametrize("name", ["mlperf_kws_dscnn", "mlperf_vww_mnv1_025_96", "mlperf_ad_fcae", "tflm_person_detect",
+                                  "cfu_model_magic_wand", "silabs_micro_speech"])
+def test_other_networks_are_exact_too(models, sim16x16, name):
+    program = celosia.compile(models / f"{name}.tflite")
+    with np.load(models / "goldens" / f"{name}.npz") as held:
+        kind = "ref" if "ref0_0" in held else "tflm"
+        sample = 0
+        while f"in0_{sample}" in held and sample < 2:
+            inputs = [held[f"in{i}_{sample}"].reshape(program.graph.tensors[t].shape)
+                      for i, t in enumerate(program.graph.inputs)]
+            result = sim16x16.run(program, inputs)
+            for o, output in enumerate(result.outputs):
+                np.testing.assert_array_equal(output.reshape(-1), held[f"{kind}{o}_{sample}"].reshape(-1))
+            sample += 1
+    assert sample
+
+
+def test_the_memory_changes_the_cycles_and_nothing_else(models, resnet):
+    inputs, wanted = golden(models, RESNET, 0)
+    cycles = []
+    for memory in (Memory(), Memory(read_latency=90, write_latency=50, bytes_per_cycle=2, stall=0.2, seed=3)):
+        with celosia.open("sim", memory=memory) as device:
+            result = device.run(resnet, inputs)
+        np.testing.assert_array_equal(result.outputs[0], wanted[0])
+        cycles.append(result.cycles)
+    assert cycles[0] < cycles[1]
