@@ -1,4 +1,4 @@
-"""The interfaces between rooms: instruction layouts, unit ports, memory ports and the streams of the data's way."""
+"""The interfaces between rooms: instruction layouts, unit and memory ports, streams of the data's way."""
 
 from amaranth import signed, unsigned
 from amaranth.lib import data, enum, stream, wiring
@@ -19,9 +19,15 @@ class Address(data.Struct):
 def instruction_layout(kind: type[Instruction]) -> data.Layout:
     """The fields of an instruction as a flexible layout, as wide as its unit's instructions need."""
     shapes = {"unsigned": unsigned, "signed": signed}
-    return data.FlexibleLayout(unit_bits(kind.UNIT), {
-        item.name: data.Field(Address if item.kind == "address" else shapes[item.kind](item.width), item.offset)
-        for item in kind.layout()})
+    return data.FlexibleLayout(
+        unit_bits(kind.UNIT),
+        {
+            item.name: data.Field(
+                Address if item.kind == "address" else shapes[item.kind](item.width), item.offset
+            )
+            for item in kind.layout()
+        },
+    )
 
 
 class State(enum.Enum, shape=2):
@@ -36,17 +42,20 @@ class State(enum.Enum, shape=2):
 class UnitPort(wiring.Signature):
     """Between the sequencer's issue stage (Out) and a unit (In).
 
-    ``instruction`` is offered when its tokens have been taken; the unit takes it (ready) when its front is free,
-    that may be in the cycle of its predecessor's last action. ``state`` describes the front in each cycle.
-    ``done`` pulses once per instruction, in order, when it is complete: all reads done, all writes visible.
+    ``instruction`` is offered when its tokens have been taken; the unit takes it (ready) when its front is
+    free, that may be in the cycle of its predecessor's last action. ``state`` describes the front in each
+    cycle. ``done`` pulses once per instruction, in order, when it is complete: all reads done, all writes
+    visible.
     """
 
     def __init__(self, unit: Unit):
-        super().__init__({
-            "instruction": Out(stream.Signature(unit_bits(unit))),
-            "state": In(State),
-            "done": In(1),
-        })
+        super().__init__(
+            {
+                "instruction": Out(stream.Signature(unit_bits(unit))),
+                "state": In(State),
+                "done": In(1),
+            }
+        )
 
 
 class FaultPort(wiring.Signature):
@@ -63,21 +72,27 @@ class AMReadPort(wiring.Signature):
     """
 
     def __init__(self, fabric: Fabric):
-        super().__init__({
-            "word": Out(data.ArrayLayout(WORD_BITS, fabric.rows)),
-            "data": In(data.ArrayLayout(signed(8), fabric.rows)),
-        })
+        super().__init__(
+            {
+                "word": Out(data.ArrayLayout(WORD_BITS, fabric.rows)),
+                "data": In(data.ArrayLayout(signed(8), fabric.rows)),
+            }
+        )
 
 
 def am_request(fabric: Fabric) -> data.StructLayout:
-    """A request at port B: ``count`` (1 to R) consecutive bytes at ``address``; byte i of ``data`` goes to byte
-    address + i. On a read count is ignored and R bytes come back."""
-    return data.StructLayout({
-        "write": 1,
-        "address": Address,
-        "count": range(fabric.rows + 1),
-        "data": data.ArrayLayout(8, fabric.rows),
-    })
+    """A request at port B: ``count`` (1 to R) consecutive bytes at ``address``.
+
+    Byte i of ``data`` goes to byte address + i. On a read ``count`` is ignored and R bytes come back.
+    """
+    return data.StructLayout(
+        {
+            "write": 1,
+            "address": Address,
+            "count": range(fabric.rows + 1),
+            "data": data.ArrayLayout(8, fabric.rows),
+        }
+    )
 
 
 class AMAccessPort(wiring.Signature):
@@ -85,14 +100,17 @@ class AMAccessPort(wiring.Signature):
 
     ``request`` is a stream. A read's R bytes, byte i from address + i, appear on ``data`` exactly
     ActivationMemory.LATENCY_ACCESS cycles after its request was taken; there is no back-pressure on them. A
-    write is visible to any read (port A or B) presented ActivationMemory.LATENCY_WRITE cycles after it was taken, or later.
+    write is visible to any read (port A or B) presented ActivationMemory.LATENCY_WRITE cycles after it was
+    taken, or later.
     """
 
     def __init__(self, fabric: Fabric):
-        super().__init__({
-            "request": Out(stream.Signature(am_request(fabric))),
-            "data": In(data.ArrayLayout(8, fabric.rows)),
-        })
+        super().__init__(
+            {
+                "request": Out(stream.Signature(am_request(fabric))),
+                "data": In(data.ArrayLayout(8, fabric.rows)),
+            }
+        )
 
 
 class WideWritePort(wiring.Signature):
@@ -106,8 +124,13 @@ class WMReadPort(wiring.Signature):
     """Read port of the weight memory: data WideMemory.LATENCY_READ cycles after the address."""
 
     def __init__(self, fabric: Fabric):
-        super().__init__({"enable": Out(1), "address": Out(WM_ADDRESS_BITS),
-                          "data": In(data.ArrayLayout(signed(8), fabric.cols))})
+        super().__init__(
+            {
+                "enable": Out(1),
+                "address": Out(WM_ADDRESS_BITS),
+                "data": In(data.ArrayLayout(signed(8), fabric.cols)),
+            }
+        )
 
 
 class PMReadPort(wiring.Signature):
@@ -120,41 +143,50 @@ class PMReadPort(wiring.Signature):
 def pixel_tags(fabric: Fabric) -> data.StructLayout:
     """Tags that travel with a pixel from the feeder to the accumulators.
 
-    ``valid``: there is a pixel. ``first``: its sum starts from zero. ``last``: its sum goes to the result FIFO.
-    ``index``: which partial sum. ``again_1``, ``again_2``: the pixel one / two cycles before (valid) had the same index,
-    so that the sum must be forwarded instead of read (again_1 wins).
+    ``valid``: there is a pixel. ``first``: its sum starts from zero. ``last``: its sum goes to the result
+    FIFO. ``index``: which partial sum. ``again_1``, ``again_2``: the pixel one / two cycles before (valid)
+    had the same index, so that the sum must be forwarded instead of read (again_1 wins).
     """
-    return data.StructLayout({
-        "valid": 1, "first": 1, "last": 1, "index": range(fabric.acc_depth), "again_1": 1, "again_2": 1})
+    return data.StructLayout(
+        {"valid": 1, "first": 1, "last": 1, "index": range(fabric.acc_depth), "again_1": 1, "again_2": 1}
+    )
 
 
 class ArrayFeed(wiring.Signature):
     """From the feeder to the array; all rows and columns of one pixel or word in one cycle (the array skews).
 
     ``swap`` comes one cycle before the first pixel of a tile and makes the shadow weights the active ones.
-    ``weight_valid`` marks a weight word, row 0 first; ``weight_start`` the row 0 word. Words of a tile may have gaps between them. Row 0 of the
-    next tile may come in the cycle of the swap, not before it; the swap may come R cycles after row 0 at the earliest.
+    ``weight_valid`` marks a weight word, row 0 first; ``weight_start`` the row 0 word. Words of a tile may
+    have gaps between them. Row 0 of the next tile may come in the cycle of the swap, not before it; the swap
+    may come R cycles after row 0 at the earliest.
     """
 
     def __init__(self, fabric: Fabric):
-        super().__init__({
-            "act": Out(data.ArrayLayout(signed(8), fabric.rows)),
-            "tags": Out(pixel_tags(fabric)),
-            "swap": Out(1),
-            "weight": Out(data.ArrayLayout(signed(8), fabric.cols)),
-            "weight_valid": Out(1),
-            "weight_start": Out(1),
-        })
+        super().__init__(
+            {
+                "act": Out(data.ArrayLayout(signed(8), fabric.rows)),
+                "tags": Out(pixel_tags(fabric)),
+                "swap": Out(1),
+                "weight": Out(data.ArrayLayout(signed(8), fabric.cols)),
+                "weight_valid": Out(1),
+                "weight_start": Out(1),
+            }
+        )
 
 
 class SumsPort(wiring.Signature):
-    """From the array to the accumulators. Column c's sum comes c cycles after column 0's; ``tags`` go with column 0."""
+    """From the array to the accumulators.
+
+    Column c's sum comes c cycles after column 0's; ``tags`` go with column 0.
+    """
 
     def __init__(self, fabric: Fabric):
-        super().__init__({
-            "psum": Out(data.ArrayLayout(signed(fabric.acc_width), fabric.cols)),
-            "tags": Out(pixel_tags(fabric)),
-        })
+        super().__init__(
+            {
+                "psum": Out(data.ArrayLayout(signed(fabric.acc_width), fabric.cols)),
+                "tags": Out(pixel_tags(fabric)),
+            }
+        )
 
 
 def result_stream(fabric: Fabric) -> stream.Signature:

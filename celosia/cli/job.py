@@ -24,7 +24,7 @@ class Job:
 
     summary: dict[str, Any]
     outputs: list[tuple[Array, ...]]
-    error: CelosiaError | None = None
+    error: CelosiaError | KeyboardInterrupt | None = None
 
 
 def make_program(model: Path, fabric: Fabric, rounding: Rounding) -> Program:
@@ -49,7 +49,7 @@ def run_job(model: Path, fabric: Fabric, device_name: str, samples: Sequence[Seq
     results: list[Result] = []
     mismatches = 0
     simulate_seconds = 0.0
-    error: CelosiaError | None = None
+    error: CelosiaError | KeyboardInterrupt | None = None
     unit = "instructions" if device_name == "emulator" else "cycles"
     with device, sample_progress(len(samples), unit) as told:
         try:
@@ -63,7 +63,7 @@ def run_job(model: Path, fabric: Fabric, device_name: str, samples: Sequence[Seq
                     mismatches += sum(differences(got, want)
                                       for got, want in zip(result.outputs, wanted, strict=True))
                 results.append(result)
-        except CelosiaError as problem:
+        except (CelosiaError, KeyboardInterrupt) as problem:
             if not results:
                 raise
             error = problem
@@ -95,8 +95,9 @@ def _reference(model: Path, rounding: Rounding) -> LiteRT | Reference:
     try:
         return LiteRT(model)
     except UnsupportedError as error:
-        raise UnsupportedError(f"{str(error).strip()} (run without --check, or compare with our own kernels of "
-                               "TensorFlow Lite Micro by --rounding tflm)") from error
+        told = str(error) if len(str(error)) < 240 else f"{str(error)[:240]}…"
+        raise UnsupportedError(f"{told} (run without --check, or give --rounding tflm to compare with "
+                               "our own kernels)") from error
 
 
 def summarise(program: Program, device: str, results: Sequence[Result]) -> dict[str, Any]:

@@ -3,10 +3,11 @@
     pip install 'celosia[train]'
     python examples/digits/train.py            # writes celosia/demo/digits.tflite and digits.npz
 
-A small residual network is trained in plain NumPy (Adam, cross entropy), quantised after training the way TFLite
-specifies it (int8, weights per output channel, https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec)
+A small residual network is trained in plain NumPy (Adam, cross entropy), quantised after training the way
+TFLite specifies it (int8, weights per output channel, https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec)
 and checked with LiteRT's reference kernels.
 """
+
 from pathlib import Path
 
 import click
@@ -43,8 +44,10 @@ def unpatch(grad, shape, kernel, stride):
     height, width = grad.shape[1:3]
     for ky in range(kernel):
         for kx in range(kernel):
-            out[:, ky:ky + height * stride:stride, kx:kx + width * stride:stride] += grad[:, :, :, ky, kx]
-    return out[:, pad[0]:pad[0] + shape[1], pad[0]:pad[0] + shape[2]]
+            out[:, ky : ky + height * stride : stride, kx : kx + width * stride : stride] += grad[
+                :, :, :, ky, kx
+            ]
+    return out[:, pad[0] : pad[0] + shape[1], pad[0] : pad[0] + shape[2]]
 
 
 def forward(params, x):
@@ -110,14 +113,16 @@ def train(images, labels, epochs, rng):
         rate = 3e-3 * 0.5 * (1 + np.cos(np.pi * epoch / epochs))
         order = rng.permutation(len(images))
         for start in range(0, len(order), 64):
-            batch = order[start:start + 64]
+            batch = order[start : start + 64]
             shift = rng.integers(-1, 2, 2)  # a pixel of wobble, so that the few images go further
             loss, grads = gradients(params, np.roll(images[batch], shift, (1, 2)), labels[batch])
             step += 1
             for key, grad in grads.items():
                 first[key] += 0.1 * (grad - first[key])
                 second[key] += 0.001 * (grad**2 - second[key])
-                params[key] -= rate * (first[key] / (1 - 0.9**step)) / (np.sqrt(second[key] / (1 - 0.999**step)) + 1e-8)
+                params[key] -= (
+                    rate * (first[key] / (1 - 0.9**step)) / (np.sqrt(second[key] / (1 - 0.999**step)) + 1e-8)
+                )
         print(f"epoch {epoch + 1:3d}  loss {loss:.4f}")
     return params
 
@@ -143,8 +148,15 @@ def quantise(params, images):
         stored = np.clip(np.round(weights / scale.reshape(-1, *[1] * (weights.ndim - 1))), -127, 127)
         tensors.append(TensorSpec(weights.shape, scale=scale, name=name + "_w", data=stored.astype(np.int8)))
         product = np.float32(scale * tensors[source].scale)
-        tensors.append(TensorSpec(bias.shape, "int32", scale=product, name=name + "_b",
-                                  data=np.round(bias / product).astype(np.int32)))
+        tensors.append(
+            TensorSpec(
+                bias.shape,
+                "int32",
+                scale=product,
+                name=name + "_b",
+                data=np.round(bias / product).astype(np.int32),
+            )
+        )
         return [len(tensors) - 2, len(tensors) - 1]
 
     at = {"input": activation("input", (1, 8, 8, 1))}
@@ -154,17 +166,47 @@ def quantise(params, images):
         weights = params[name + "_w"].reshape(kernel, kernel, cin, cout).transpose(3, 0, 1, 2)
         inputs = [at[source], *constants(name, weights, params[name + "_b"], at[source])]
         at[name] = activation(name, (1, size, size, cout))
-        ops.append(OpSpec("CONV_2D", inputs, [at[name]], {
-            "Padding": SAME, "StrideW": stride, "StrideH": stride, "DilationWFactor": 1, "DilationHFactor": 1,
-            "FusedActivationFunction": RELU if name != "join" else 0}, "Conv2DOptions", 3))
+        ops.append(
+            OpSpec(
+                "CONV_2D",
+                inputs,
+                [at[name]],
+                {
+                    "Padding": SAME,
+                    "StrideW": stride,
+                    "StrideH": stride,
+                    "DilationWFactor": 1,
+                    "DilationHFactor": 1,
+                    "FusedActivationFunction": RELU if name != "join" else 0,
+                },
+                "Conv2DOptions",
+                3,
+            )
+        )
         if name == "join":
             at["sum"] = activation("sum", (1, 8, 8, 16))
-            ops.append(OpSpec("ADD", [at["stem"], at["join"]], [at["sum"]],
-                              {"FusedActivationFunction": RELU}, "AddOptions", 2))
+            ops.append(
+                OpSpec(
+                    "ADD",
+                    [at["stem"], at["join"]],
+                    [at["sum"]],
+                    {"FusedActivationFunction": RELU},
+                    "AddOptions",
+                    2,
+                )
+            )
     down = tensors[at["down"]]
     at["pool"] = activation("pool", (1, 1, 1, 32), down.scale, down.zero)
-    ops.append(OpSpec("AVERAGE_POOL_2D", [at["down"]], [at["pool"]], {
-        "Padding": VALID, "StrideW": 4, "StrideH": 4, "FilterWidth": 4, "FilterHeight": 4}, "Pool2DOptions", 2))
+    ops.append(
+        OpSpec(
+            "AVERAGE_POOL_2D",
+            [at["down"]],
+            [at["pool"]],
+            {"Padding": VALID, "StrideW": 4, "StrideH": 4, "FilterWidth": 4, "FilterHeight": 4},
+            "Pool2DOptions",
+            2,
+        )
+    )
     tensors.append(TensorSpec((2,), "int32", name="shape", data=np.array([1, 32], np.int32)))
     shape = len(tensors) - 1
     at["flat"] = activation("flat", (1, 32), down.scale, down.zero)

@@ -1,4 +1,5 @@
 """From scheduled instructions to a Program."""
+
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -38,22 +39,44 @@ def emit(scheduled: Scheduled) -> Program:
             continue
         (address, count), program = encode(part.items)
         predictions.append(predict(program, fabric))
-        steps.append(FabricRun(address, count, tuple(scheduled.tensors[t] for t in part.inputs),
-                               tuple(scheduled.tensors[t] for t in part.outputs)))
+        steps.append(
+            FabricRun(
+                address,
+                count,
+                tuple(scheduled.tensors[t] for t in part.inputs),
+                tuple(scheduled.tensors[t] for t in part.outputs),
+            )
+        )
     return Program(
-        name=scheduled.plan.graph.name, fabric=fabric, graph=_without_weights(scheduled),
-        steps=tuple(steps), setup=setup, blobs=tuple(blobs), dram_bytes=end,
+        name=scheduled.plan.graph.name,
+        fabric=fabric,
+        graph=_without_weights(scheduled),
+        steps=tuple(steps),
+        setup=setup,
+        blobs=tuple(blobs),
+        dram_bytes=end,
         layers=tuple(_layer_table(scheduled, predictions)),
-        predicted=sum(prediction.cycles for prediction in predictions), memory=_memory(scheduled))
+        predicted=sum(prediction.cycles for prediction in predictions),
+        memory=_memory(scheduled),
+    )
 
 
 def _without_weights(scheduled: Scheduled) -> Graph:
     """The graph with only those constants that host steps read; the others lie packed in the blobs."""
     graph = scheduled.plan.graph
-    kept = {tensor for part in scheduled.parts if isinstance(part, HostStep)
-            for tensor in graph.ops[part.op].inputs} | set(graph.outputs)
-    return replace(graph, tensors=tuple(
-        tensor if index in kept else replace(tensor, data=None) for index, tensor in enumerate(graph.tensors)))
+    kept = {
+        tensor
+        for part in scheduled.parts
+        if isinstance(part, HostStep)
+        for tensor in graph.ops[part.op].inputs
+    } | set(graph.outputs)
+    return replace(
+        graph,
+        tensors=tuple(
+            tensor if index in kept else replace(tensor, data=None)
+            for index, tensor in enumerate(graph.tensors)
+        ),
+    )
 
 
 def _layer_table(scheduled: Scheduled, predictions: Sequence[Prediction]) -> list[LayerInfo]:
@@ -67,12 +90,34 @@ def _layer_table(scheduled: Scheduled, predictions: Sequence[Prediction]) -> lis
     for part in scheduled.parts:
         if isinstance(part, HostStep):
             op = graph.ops[part.op]
-            table.append(LayerInfo(len(table), graph.tensors[op.outputs[0]].name, op.source, "host", part.reason,
-                                   graph.macs(op), -1, 0, ""))
+            table.append(
+                LayerInfo(
+                    len(table),
+                    graph.tensors[op.outputs[0]].name,
+                    op.source,
+                    "host",
+                    part.reason,
+                    graph.macs(op),
+                    -1,
+                    0,
+                    "",
+                )
+            )
             continue
         for layer, tag in zip(part.layers, part.tags, strict=True):
-            table.append(LayerInfo(len(table), layer.name, layer.source, "fabric", "", layer.macs, tag,
-                                   cycles.get(tag, 0), "; ".join(proofs[op] for op in layer.ops if op in proofs)))
+            table.append(
+                LayerInfo(
+                    len(table),
+                    layer.name,
+                    layer.source,
+                    "fabric",
+                    "",
+                    layer.macs,
+                    tag,
+                    cycles.get(tag, 0),
+                    "; ".join(proofs[op] for op in layer.ops if op in proofs),
+                )
+            )
     return table
 
 
@@ -85,18 +130,25 @@ def _memory(scheduled: Scheduled) -> dict[str, object]:
             images = part.images
             assert images is not None
             names = scheduled.plan.graph.tensors
-            segments.append({
-                "layers": [layer.name for layer in part.layers],
-                "activation_bytes": images.used, "activation_bytes_to_stay_on_chip": images.wanted,
-                "resident": not images.spilled,
-                "spilled": sorted(names[tensor].name for tensor in images.spilled),
-                "images": {names[tensor].name: base for tensor, base in images.base.items()}})
+            segments.append(
+                {
+                    "layers": [layer.name for layer in part.layers],
+                    "activation_bytes": images.used,
+                    "activation_bytes_to_stay_on_chip": images.wanted,
+                    "resident": not images.spilled,
+                    "spilled": sorted(names[tensor].name for tensor in images.spilled),
+                    "images": {names[tensor].name: base for tensor, base in images.base.items()},
+                }
+            )
     return {
-        "activation_capacity": fabric.am_bytes, "segments": segments,
+        "activation_capacity": fabric.am_bytes,
+        "segments": segments,
         "weight_words": scheduled.weights.used,
-        "weight_capacity": fabric.wm_words, "weights_resident": scheduled.weights.resident,
-        "parameter_records": scheduled.params.used, "parameter_capacity": fabric.pm_words,
+        "weight_capacity": fabric.wm_words,
+        "weights_resident": scheduled.weights.resident,
+        "parameter_records": scheduled.params.used,
+        "parameter_capacity": fabric.pm_words,
         "parameters_resident": scheduled.params.resident,
-        "instruction_bytes": INSTRUCTION_BYTES * sum(
-            len(part.items) for part in scheduled.parts if isinstance(part, Segment))}
-
+        "instruction_bytes": INSTRUCTION_BYTES
+        * sum(len(part.items) for part in scheduled.parts if isinstance(part, Segment)),
+    }

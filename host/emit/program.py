@@ -1,4 +1,5 @@
 """The Program: everything a device needs to run one network, and the file it is kept in."""
+
 import json
 import zipfile
 from collections.abc import Mapping
@@ -32,7 +33,10 @@ class DramTensor:
 
 @dataclass(frozen=True)
 class FabricRun:
-    """Run ``count`` instructions at ``address``; the host puts ``inputs`` in DRAM before and takes ``outputs`` after."""
+    """Run ``count`` instructions at ``address``.
+
+    The host puts ``inputs`` in DRAM before and takes ``outputs`` after.
+    """
 
     address: int
     count: int
@@ -107,19 +111,28 @@ class Program:
         if fabric.fingerprint != self.fabric.fingerprint:
             raise MismatchError(
                 f"the Program {self.name!r} was compiled for fabric {self.fabric.name} "
-                f"({self.fabric.fingerprint:#018x}); the device is {fabric.name} ({fabric.fingerprint:#018x}). "
-                "Compile the model for this fabric, or open the device with the Program's")
+                f"({self.fabric.fingerprint:#018x}); the device is {fabric.name} "
+                f"({fabric.fingerprint:#018x}). "
+                "Compile the model for this fabric, or open the device with the Program's"
+            )
 
     def save(self, file: str | Path) -> None:
         """Write the Program file (a zip archive of JSON and NumPy arrays)."""
         arrays: dict[str, npt.NDArray[Any]] = {}
         head = {
-            "format": FORMAT, "version": FORMAT_VERSION, "isa": ISA_VERSION, "name": self.name,
-            "fabric": asdict(self.fabric), "fingerprint": f"{self.fabric.fingerprint:#018x}",
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "isa": ISA_VERSION,
+            "name": self.name,
+            "fabric": asdict(self.fabric),
+            "fingerprint": f"{self.fabric.fingerprint:#018x}",
             "graph": _graph_out(self.graph, arrays),
             "steps": [{"kind": type(step).__name__, **asdict(step)} for step in self.steps],
-            "setup": self.setup, "dram_bytes": self.dram_bytes, "predicted": self.predicted,
-            "layers": [asdict(layer) for layer in self.layers], "memory": dict(self.memory),
+            "setup": self.setup,
+            "dram_bytes": self.dram_bytes,
+            "predicted": self.predicted,
+            "layers": [asdict(layer) for layer in self.layers],
+            "memory": dict(self.memory),
             "blobs": [address for address, _ in self.blobs],
         }
         for index, (_, blob) in enumerate(self.blobs):
@@ -143,19 +156,30 @@ class Program:
         try:
             with zipfile.ZipFile(file) as archive:
                 head = json.loads(archive.read("program.json"))
-                arrays = {name[:-4]: np.load(BytesIO(archive.read(name)), allow_pickle=False)
-                          for name in archive.namelist() if name.endswith(".npy")}
+                arrays = {
+                    name[:-4]: np.load(BytesIO(archive.read(name)), allow_pickle=False)
+                    for name in archive.namelist()
+                    if name.endswith(".npy")
+                }
             if head["format"] != FORMAT:
                 raise ProgramError(f"{file} is no Program file: its format is {head['format']!r}")
             if (head["version"], head["isa"]) != (FORMAT_VERSION, ISA_VERSION):
-                raise ProgramError(f"{file} is of version {head['version']}, ISA {head['isa']}; this is version "
-                                   f"{FORMAT_VERSION}, ISA {ISA_VERSION}: compile the model again")
+                raise ProgramError(
+                    f"{file} is of version {head['version']}, ISA {head['isa']}; this is version "
+                    f"{FORMAT_VERSION}, ISA {ISA_VERSION}: compile the model again"
+                )
             program = cls(
-                name=head["name"], fabric=Fabric(**head["fabric"]), graph=_graph_in(head["graph"], arrays),
-                steps=tuple(_step_in(step) for step in head["steps"]), setup=tuple(head["setup"]),
+                name=head["name"],
+                fabric=Fabric(**head["fabric"]),
+                graph=_graph_in(head["graph"], arrays),
+                steps=tuple(_step_in(step) for step in head["steps"]),
+                setup=tuple(head["setup"]),
                 blobs=tuple((address, arrays[f"blob{i}"]) for i, address in enumerate(head["blobs"])),
-                dram_bytes=head["dram_bytes"], layers=tuple(LayerInfo(**layer) for layer in head["layers"]),
-                predicted=head["predicted"], memory=head["memory"])
+                dram_bytes=head["dram_bytes"],
+                layers=tuple(LayerInfo(**layer) for layer in head["layers"]),
+                predicted=head["predicted"],
+                memory=head["memory"],
+            )
             for address, blob in program.blobs:
                 if blob.dtype != np.uint8 or address + len(blob) > program.dram_bytes:
                     raise ProgramError(f"{file} is damaged: a block at {address:#x} does not fit its memory")
@@ -164,19 +188,33 @@ class Program:
             raise ProgramError(f"{file} cannot be read: {error.strerror or error}") from error
         except FabricError as error:
             raise ProgramError(f"{file} is for a fabric that cannot be built: {error}") from error
-        except (zipfile.BadZipFile, zipfile.LargeZipFile, KeyError, ValueError, TypeError, IndexError, EOFError,
-                AttributeError, NotImplementedError, RuntimeError) as error:
+        except (
+            zipfile.BadZipFile,
+            zipfile.LargeZipFile,
+            KeyError,
+            ValueError,
+            TypeError,
+            IndexError,
+            EOFError,
+            AttributeError,
+            NotImplementedError,
+            RuntimeError,
+        ) as error:
             if isinstance(error, ProgramError):
                 raise
-            raise ProgramError(f"{file} is no Program file or is damaged ({type(error).__name__}: {error}); "
-                               "make it anew with `celosia compile`") from error
+            raise ProgramError(
+                f"{file} is no Program file or is damaged ({type(error).__name__}: {error}); "
+                "make it anew with `celosia compile`"
+            ) from error
 
 
 def _step_in(step: dict[str, Any]) -> FabricRun | HostRun:
     kind = step.pop("kind")
     if kind == "HostRun":
         return HostRun(**step)
-    inputs, outputs = (tuple(DramTensor(**tensor) for tensor in step.pop(key)) for key in ("inputs", "outputs"))
+    inputs, outputs = (
+        tuple(DramTensor(**tensor) for tensor in step.pop(key)) for key in ("inputs", "outputs")
+    )
     return FabricRun(inputs=inputs, outputs=outputs, **step)
 
 
@@ -190,19 +228,47 @@ def _graph_out(graph: Graph, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, A
         if tensor.data is not None:
             arrays[f"data{index}"] = tensor.data
         tensors.append(entry)
-    return {"name": graph.name, "framework": graph.framework, "rounding": graph.rounding, "tensors": tensors,
-            "source_bytes": graph.source_bytes, "inputs": graph.inputs, "outputs": graph.outputs,
-            "ops": [{**asdict(op), "kind": op.kind.value} for op in graph.ops]}
+    return {
+        "name": graph.name,
+        "framework": graph.framework,
+        "rounding": graph.rounding,
+        "tensors": tensors,
+        "source_bytes": graph.source_bytes,
+        "inputs": graph.inputs,
+        "outputs": graph.outputs,
+        "ops": [{**asdict(op), "kind": op.kind.value} for op in graph.ops],
+    }
 
 
 def _graph_in(head: dict[str, Any], arrays: dict[str, npt.NDArray[Any]]) -> Graph:
     tensors = []
     for index, entry in enumerate(head["tensors"]):
-        quant = (Quant(arrays[f"scale{index}"], arrays[f"zero{index}"], entry["axis"])
-                 if f"scale{index}" in arrays else None)
-        tensors.append(Tensor(entry["name"], tuple(entry["shape"]), entry["dtype"], quant, arrays.get(f"data{index}")))
-    ops = tuple(Op(Kind(op["kind"]), op["source"], tuple(op["inputs"]), tuple(op["outputs"]),
-                   {key: tuple(value) if isinstance(value, list) else value for key, value in op["attrs"].items()},
-                   op["index"]) for op in head["ops"])
-    return Graph(head["name"], head["framework"], tuple(tensors), ops, tuple(head["inputs"]), tuple(head["outputs"]),
-                 head["rounding"], head["source_bytes"])
+        quant = (
+            Quant(arrays[f"scale{index}"], arrays[f"zero{index}"], entry["axis"])
+            if f"scale{index}" in arrays
+            else None
+        )
+        tensors.append(
+            Tensor(entry["name"], tuple(entry["shape"]), entry["dtype"], quant, arrays.get(f"data{index}"))
+        )
+    ops = tuple(
+        Op(
+            Kind(op["kind"]),
+            op["source"],
+            tuple(op["inputs"]),
+            tuple(op["outputs"]),
+            {key: tuple(value) if isinstance(value, list) else value for key, value in op["attrs"].items()},
+            op["index"],
+        )
+        for op in head["ops"]
+    )
+    return Graph(
+        head["name"],
+        head["framework"],
+        tuple(tensors),
+        ops,
+        tuple(head["inputs"]),
+        tuple(head["outputs"]),
+        head["rounding"],
+        head["source_bytes"],
+    )

@@ -1,4 +1,5 @@
 """From what instructions read and write to the tokens that keep dependent ones in order."""
+
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -37,8 +38,8 @@ class Item:
 class _History:
     """Who touched each place of one memory last: the last write, and the reads since, by unit.
 
-    Places are kept as disjoint ranges that cover everything; range i starts at ``starts[i]``. A write hides what was
-    before it, because it is itself ordered behind that.
+    Places are kept as disjoint ranges that cover everything; range i starts at ``starts[i]``. A write hides
+    what was before it, because it is itself ordered behind that.
     """
 
     def __init__(self) -> None:
@@ -80,15 +81,17 @@ class _History:
 def with_tokens(items: Sequence[Item]) -> list[Instruction]:
     """The instructions of a program with ``wait`` and ``signal`` set.
 
-    Two instructions conflict if they touch the same place and one of them writes. For each instruction and each
-    other unit, the last earlier conflicting instruction of that unit has to be complete, unless that follows
-    from a token taken before (vector clocks: what is known to be complete when an instruction starts). The
-    orders that need no token are those of the text of rtl/contract/isa.py.
+    Two instructions conflict if they touch the same place and one of them writes. For each instruction and
+    each other unit, the last earlier conflicting instruction of that unit has to be complete, unless that
+    follows from a token taken before (vector clocks: what is known to be complete when an instruction
+    starts). The orders that need no token are those of the text of rtl/contract/isa.py.
     """
     histories = {memory: _History() for memory in Memory}
     waits: list[int] = []
     signals = [0] * len(items)
-    clocks: list[list[int]] = []  # per instruction: the last instruction of each unit known complete at its start
+    clocks: list[
+        list[int]
+    ] = []  # per instruction: the last instruction of each unit known complete at its start
     latest = dict.fromkeys(Unit, -1)  # the instruction before, per unit
     for index, item in enumerate(items):
         own = item.instruction.UNIT
@@ -113,8 +116,10 @@ def with_tokens(items: Sequence[Item]) -> list[Instruction]:
         latest[own] = index
         for access in item.accesses:
             histories[access.memory].note(access, index, own)
-    return [replace(item.instruction, wait=wait, signal=signal)
-            for item, wait, signal in zip(items, waits, signals, strict=True)]
+    return [
+        replace(item.instruction, wait=wait, signal=signal)
+        for item, wait, signal in zip(items, waits, signals, strict=True)
+    ]
 
 
 def _ordered_by_hardware(earlier: Unit, later: Unit) -> bool:

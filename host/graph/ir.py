@@ -1,4 +1,5 @@
-"""The intermediate representation: tensors with quantisation, and operators of a small closed set of kinds."""
+"""The intermediate representation: tensors with quantisation, and operators of a few kinds."""
+
 from dataclasses import dataclass, field
 from enum import Enum
 from math import prod
@@ -33,7 +34,8 @@ class Kind(Enum):
 class Quant:
     """Affine quantisation: real = scale * (stored - zero_point), per tensor or along one axis.
 
-    scale : float64[n] (the float32 of the file, widened), zero_point : int64[n]; n is 1 or the size of ``axis``.
+    scale : float64[n] (the float32 of the file, widened), zero_point : int64[n]; n is 1 or the size of
+    ``axis``.
     """
 
     scale: npt.NDArray[np.float64]
@@ -60,9 +62,9 @@ class Tensor:
 class Op:
     """One operator; inputs and outputs are indices into Graph.tensors (None: an optional operand left out).
 
-    Attributes by kind: stride (y, x), dilation (y, x), padding (top, bottom, left, right) in elements with SAME
-    already resolved, window (h, w) for pools, low / high (stored-value limits of the fused activation), beta for
-    softmax, ``options`` for HOST.
+    Attributes by kind: stride (y, x), dilation (y, x), padding (top, bottom, left, right) in elements with
+    SAME already resolved, window (h, w) for pools, low / high (stored-value limits of the fused activation),
+    beta for softmax, ``options`` for HOST.
     """
 
     kind: Kind

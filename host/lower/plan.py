@@ -1,4 +1,5 @@
 """What lowering hands to scheduling: array passes (``Layer``) and host operators, in execution order."""
+
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,15 +14,16 @@ from ..graph.ir import Graph, Op
 class Layer:
     """One pass through array and post-processing: a convolution in the widest sense.
 
-    out[y, x, n] = post(sum over ky, kx, k of in[y*stride_y + ky*dilation_y - top, x*... , channel] * weight), where
-    ``post`` is Channel n, then, if ``add`` is set, Add with other[y, x, n].
+    out[y, x, n] = post(sum over ky, kx, k of in[y*stride_y + ky*dilation_y - top, x*... , channel] *
+    weight), where ``post`` is Channel n, then, if ``add`` is set, Add with other[y, x, n].
 
     =========  ==========================  ===================================================================
     mode       weights                     sum
-    =========  ==========================  ===================================================================
-    dense      int8[kh, kw, Cin, Cout]     over all Cin (fully connected: kh = kw = 1 on a 1x1 image)
-    diagonal   int8[kh, kw, Cout]          channel n of the input only, n // multiplier (depthwise)
-    window     int8[Cout] (usually ones)   channel n only, the same weight at each place of the window (pooling,
+    =========  ==========================
+    =================================================================== dense      int8[kh, kw, Cin, Cout]
+    over all Cin (fully connected: kh = kw = 1 on a 1x1 image) diagonal   int8[kh, kw, Cout]          channel
+    n of the input only, n // multiplier (depthwise) window     int8[Cout] (usually ones)   channel n only,
+    the same weight at each place of the window (pooling,
                                            identity)
     =========  ==========================  ===================================================================
 

@@ -1,4 +1,5 @@
 """The model's own framework, as the judge of results."""
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,13 @@ class LiteRT:
         content = model if isinstance(model, bytes) else Path(model).read_bytes()
         try:
             self._interpreter: Any = Interpreter(
-                model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
+                model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_REF
+            )
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise UnsupportedError(f"LiteRT cannot load this model, so there is nothing to compare with: {error}") from error
+            raise UnsupportedError(
+                f"LiteRT cannot load this model, so there is nothing to compare with: {error}"
+            ) from error
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Outputs for one sample."""
@@ -39,4 +43,6 @@ class LiteRT:
         for detail, value in zip(details, inputs, strict=True):
             self._interpreter.set_tensor(detail["index"], value)
         self._interpreter.invoke()
-        return [self._interpreter.get_tensor(detail["index"]) for detail in self._interpreter.get_output_details()]
+        return [
+            self._interpreter.get_tensor(detail["index"]) for detail in self._interpreter.get_output_details()
+        ]

@@ -1,4 +1,5 @@
-"""Where the images of one segment live: whole in the activation memory, or in DRAM and strip by strip on chip."""
+"""Where a segment's images live: whole in activation memory, or in DRAM and strip by strip on chip."""
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,9 +28,9 @@ class Strips:
 class Images:
     """Placement of a segment.
 
-    ``base``: address of each image that stays on chip (by tensor; aliases share one). ``spilled``: the others.
-    ``strips``: per layer position, where it touches spilled ones. ``used``: bytes of activation memory;
-    ``wanted``: bytes that would keep everything on chip.
+    ``base``: address of each image that stays on chip (by tensor; aliases share one). ``spilled``: the
+    others. ``strips``: per layer position, where it touches spilled ones. ``used``: bytes of activation
+    memory; ``wanted``: bytes that would keep everything on chip.
     """
 
     base: Mapping[int, int]
@@ -42,7 +43,9 @@ class Images:
 def input_rows(layer: Layer, first: int, last: int) -> tuple[int, int]:
     """Rows (from, to exclusive; may lie outside the image) that output rows first to last-1 read."""
     top = first * layer.stride[0] - layer.padding[0]
-    return top, (last - 1) * layer.stride[0] - layer.padding[0] + (layer.kernel[0] - 1) * layer.dilation[0] + 1
+    return top, (last - 1) * layer.stride[0] - layer.padding[0] + (layer.kernel[0] - 1) * layer.dilation[
+        0
+    ] + 1
 
 
 def strip_layout(layer: Layer, tensor: int, layout: Layout, rows: int) -> Layout:
@@ -62,8 +65,9 @@ def touched(layer: Layer) -> list[int]:
     return found
 
 
-def plan_images(layers: Sequence[Layer], layouts: Mapping[int, Layout], share: Mapping[int, int],
-                fabric: Fabric) -> Images:
+def plan_images(
+    layers: Sequence[Layer], layouts: Mapping[int, Layout], share: Mapping[int, int], fabric: Fabric
+) -> Images:
     """Place the images of a segment; spill the largest ones, one at a time, until the rest fits.
 
     Parameters
@@ -93,23 +97,46 @@ def plan_images(layers: Sequence[Layer], layouts: Mapping[int, Layout], share: M
             worst, heights = _strip_heights(layers, layouts, share, spilled, blocks, fraction, fabric)
             if worst >= 0:
                 break
-            buffers = [(step, tensor, strip_layout(layers[step], tensor, layouts[tensor], rows).size)
-                       for step, (rows, copies) in heights.items() for tensor in touched(layers[step])
-                       if share.get(tensor, tensor) in spilled for _ in range(copies)]
-            starts = place([*blocks, *(Block(bytes_, step, step) for step, _, bytes_ in buffers)], fabric.am_bytes)
+            buffers = [
+                (step, tensor, strip_layout(layers[step], tensor, layouts[tensor], rows).size)
+                for step, (rows, copies) in heights.items()
+                for tensor in touched(layers[step])
+                if share.get(tensor, tensor) in spilled
+                for _ in range(copies)
+            ]
+            starts = place(
+                [*blocks, *(Block(bytes_, step, step) for step, _, bytes_ in buffers)], fabric.am_bytes
+            )
             if starts is not None:
                 base = {owner: starts[i] for i, owner in enumerate(kept)}
                 for alias, owner in share.items():
                     if owner in base:
                         base[alias] = base[owner]
-                strips = {step: Strips(rows, {
-                    tensor: tuple(start for start, (s, t, _) in zip(starts[len(kept):], buffers, strict=True)
-                                  if (s, t) == (step, tensor)) for tensor in touched(layers[step])
-                    if share.get(tensor, tensor) in spilled}) for step, (rows, _) in heights.items()}
-                used = max([start + block.size for start, block in zip(starts, blocks, strict=False)]
-                           + [start + b[2] for start, b in zip(starts[len(kept):], buffers, strict=True)])
-                gone = frozenset(tensor for layer in layers for tensor in touched(layer)
-                                 if share.get(tensor, tensor) in spilled)
+                strips = {
+                    step: Strips(
+                        rows,
+                        {
+                            tensor: tuple(
+                                start
+                                for start, (s, t, _) in zip(starts[len(kept) :], buffers, strict=True)
+                                if (s, t) == (step, tensor)
+                            )
+                            for tensor in touched(layers[step])
+                            if share.get(tensor, tensor) in spilled
+                        },
+                    )
+                    for step, (rows, _) in heights.items()
+                }
+                used = max(
+                    [start + block.size for start, block in zip(starts, blocks, strict=False)]
+                    + [start + b[2] for start, b in zip(starts[len(kept) :], buffers, strict=True)]
+                )
+                gone = frozenset(
+                    tensor
+                    for layer in layers
+                    for tensor in touched(layer)
+                    if share.get(tensor, tensor) in spilled
+                )
                 return Images(base, gone, strips, used, wanted)
             if not spilled:
                 break
@@ -118,19 +145,28 @@ def plan_images(layers: Sequence[Layer], layouts: Mapping[int, Layout], share: M
             layer = layers[worst]
             need = sum(strip_layout(layer, t, layouts[t], 1).size for t in touched(layer))
             raise CapacityError(
-                f"layer {layer.name} ({layer.source}): one output row and the input rows it needs take {need} bytes "
-                f"of activation memory; the fabric {fabric.name} has {fabric.am_bytes}. "
-                f"Raise am_words to at least {-(-need // fabric.rows)}")
+                f"layer {layer.name} ({layer.source}): one output row and its input rows take {need} "
+                f"bytes of activation memory; the fabric {fabric.name} has {fabric.am_bytes}. "
+                f"Raise am_words to at least {-(-need // fabric.rows)}"
+            )
         if worst < 0:
-            totals = [sum(size[o] for o in kept if life[o][0] <= step <= life[o][1]) for step in range(len(layers))]
+            totals = [
+                sum(size[o] for o in kept if life[o][0] <= step <= life[o][1]) for step in range(len(layers))
+            ]
             worst = totals.index(max(totals))
             alive = [owner for owner in kept if life[owner][0] <= worst <= life[owner][1]] or kept
         spilled.add(max(alive, key=lambda owner: size[owner]))
 
 
-def _strip_heights(layers: Sequence[Layer], layouts: Mapping[int, Layout], share: Mapping[int, int],
-                   spilled: set[int], kept: Sequence[Block], fraction: float, fabric: Fabric,
-                   ) -> tuple[int, dict[int, tuple[int, int]]]:
+def _strip_heights(
+    layers: Sequence[Layer],
+    layouts: Mapping[int, Layout],
+    share: Mapping[int, int],
+    spilled: set[int],
+    kept: Sequence[Block],
+    fraction: float,
+    fabric: Fabric,
+) -> tuple[int, dict[int, tuple[int, int]]]:
     """Rows and number of buffers for each layer with spilled images: (-1, {step: (rows, copies)}).
 
     If one row does not fit at some step, that step instead of -1.

@@ -1,4 +1,5 @@
 """How images lie in the activation memory: row pitch, halo, and what the layers that read them ask for."""
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -29,9 +30,9 @@ class Walk:
 def walk_of(layer: Layer, pitch: int, rows: int, block: int) -> Walk:
     """The walk over a layer's taps; ``block`` is the number of input channels a tile of outputs reads.
 
-    A dense kernel reads all channels, so that a kernel row is one run; else each tap is a run of ``block`` bytes.
-    With ``pitch = kw*Cin`` modulo R the R rows of a tile lie in R different banks also where it runs over
-    several kernel rows (design 4.2); where that does not hold, tiles end at the end of a run.
+    A dense kernel reads all channels, so that a kernel row is one run; else each tap is a run of ``block``
+    bytes. With ``pitch = kw*Cin`` modulo R the R rows of a tile lie in R different banks also where it runs
+    over several kernel rows (design 4.2); where that does not hold, tiles end at the end of a run.
     """
     kh, kw = layer.kernel
     step_y, step_x = layer.dilation
@@ -72,8 +73,8 @@ def least_pitch(layer: Layer) -> int:
 class Layout:
     """Byte (y, x, c) of an image lies at ``origin + y*pitch + x*channels + c``.
 
-    Around the image is a halo of ``top``, ``bottom``, ``left`` and ``right`` pixels. A row's right halo is the next
-    row's left halo, for all of it holds the same value.
+    Around the image is a halo of ``top``, ``bottom``, ``left`` and ``right`` pixels. A row's right halo is
+    the next row's left halo, for all of it holds the same value.
     """
 
     height: int
@@ -88,7 +89,11 @@ class Layout:
     @property
     def size(self) -> int:
         """Bytes of image and halo."""
-        return self.start + (self.height + self.bottom - 1) * self.pitch + (self.width + self.right) * self.channels
+        return (
+            self.start
+            + (self.height + self.bottom - 1) * self.pitch
+            + (self.width + self.right) * self.channels
+        )
 
     @property
     def start(self) -> int:
@@ -102,7 +107,9 @@ class Layout:
 
     def strip(self, height: int) -> "Layout":
         """The same for an image of another height."""
-        return Layout(height, self.width, self.channels, self.pitch, self.top, self.bottom, self.left, self.right)
+        return Layout(
+            height, self.width, self.channels, self.pitch, self.top, self.bottom, self.left, self.right
+        )
 
 
 def layout_for(shape: tuple[int, int, int], readers: Iterable[Layer], rows: int) -> Layout:
@@ -118,8 +125,11 @@ def layout_for(shape: tuple[int, int, int], readers: Iterable[Layer], rows: int)
     least = max([(width + max(left, right)) * channels, *(least_pitch(layer) for layer in readers)])
 
     def packed(pitch: int) -> int:
-        return sum(layer.macs for layer in readers
-                   if layer.mode == "dense" and not walk_of(layer, pitch, rows, channels).ragged)
+        return sum(
+            layer.macs
+            for layer in readers
+            if layer.mode == "dense" and not walk_of(layer, pitch, rows, channels).ragged
+        )
 
     pitch = max(range(least, least + rows), key=lambda p: (packed(p), -p))
     return Layout(height, width, channels, pitch, top, bottom, left, right)

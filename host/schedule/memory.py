@@ -1,4 +1,5 @@
 """Placing blocks that live for a while into one memory."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,16 +16,19 @@ class Block:
 def place(blocks: Sequence[Block], capacity: int, *, align: int = 1) -> list[int] | None:
     """Start of each block so that no two alive at once overlap, or None if no place was found.
 
-    Greedy by size, each at the lowest free place: Pisarchyk and Lee, "Efficient memory management for deep neural
-    net inference" (2020), section 4.3.
+    Greedy by size, each at the lowest free place: Pisarchyk and Lee, "Efficient memory management for deep
+    neural net inference" (2020), section 4.3.
     """
     starts = [0] * len(blocks)
     placed: list[int] = []
     for index in sorted(range(len(blocks)), key=lambda i: -blocks[i].size):
         block = blocks[index]
         start = 0
-        busy = sorted((starts[i], starts[i] + blocks[i].size) for i in placed
-                      if blocks[i].first <= block.last and block.first <= blocks[i].last)
+        busy = sorted(
+            (starts[i], starts[i] + blocks[i].size)
+            for i in placed
+            if blocks[i].first <= block.last and block.first <= blocks[i].last
+        )
         for low, high in busy:
             if start + block.size <= low:
                 break

@@ -1,4 +1,5 @@
 """Cycles of a program before it runs: a timeline of the five units, instruction by instruction."""
+
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,8 +28,8 @@ Times = npt.NDArray[np.int64]
 class Latencies:
     """Cycles that the timeline cannot derive from the instructions; checked against the RTL by tests.
 
-    ``read`` and ``write`` are those of the DRAM behind the port, from a burst's address to its first beat and from
-    its last beat to its answer.
+    ``read`` and ``write`` are those of the DRAM behind the port, from a burst's address to its first beat
+    and from its last beat to its answer.
     """
 
     read: int = 20
@@ -56,7 +57,7 @@ class Latencies:
 
 @dataclass
 class Prediction:
-    """Cycles from doorbell to done, and by layer: the stream unit's time, and for the last layer what comes after it."""
+    """Cycles from doorbell to done, and by layer: the stream unit's time (the last layer: and the rest)."""
 
     cycles: int
     layers: dict[int, int] = field(default_factory=dict)
@@ -191,7 +192,9 @@ class _Timeline:
                 blocked = self.drained[:now] + 2  # the places these pixels need are free then
                 issued = index + np.maximum.accumulate(np.maximum(position, blocked - index))
                 drain = _drain(index, groups, end, issued + way)
-                if instruction.add:  # the memory port both reads and writes for it, but some reads come in advance
+                if (
+                    instruction.add
+                ):  # the memory port both reads and writes for it, but some reads come in advance
                     drain = np.maximum(drain, _drain(index, 2 * groups, end, issued + way) - latency.ahead)
                 self.drained = np.concatenate([self.drained[now:], drain])
                 position, end = int(issued[-1]) + 1, int(drain[-1])

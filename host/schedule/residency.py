@@ -1,4 +1,5 @@
 """Which weights and parameters stay on chip, and where; the others pass through a ring buffer."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,4 +1,5 @@
 """From a lowered network to instructions: segments, memories, tiles, and the order of everything."""
+
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -28,8 +29,8 @@ from .residency import Residency, plan_residency
 from .weights import ColumnTile, column_tiles, walk_start
 
 LATENCY_BUBBLE = 64
-"""About how many cycles pass from the last pixel of a layer to the first that may depend on it: the last tile of
-a layer is kept small, so that this is hidden behind it."""
+"""About how many cycles pass from the last pixel of a layer to the first that may depend on it: the last tile
+of a layer is kept small, so that this is hidden behind it."""
 INPUT_CHUNKS = 4
 """An input image is loaded in so many parts, so that the first rows can be worked on early."""
 
@@ -52,7 +53,7 @@ class Segment:
 
 @dataclass
 class Scheduled:
-    """What emission needs. ``parts`` are segments and host steps in order; ``constants`` go to DRAM as they are."""
+    """What emission needs: segments and host steps in order, and what goes to DRAM as it is."""
 
     plan: Plan
     fabric: Fabric
@@ -67,7 +68,7 @@ class Scheduled:
 
 @dataclass(frozen=True)
 class View:
-    """A (part of an) image in activation memory: pixel (y, x) of the whole image at origin + y*pitch + x*channels."""
+    """(Part of) an image on chip: pixel (y, x) of the whole is at origin + y*pitch + x*channels."""
 
     origin: int
     layout: Layout
@@ -116,10 +117,20 @@ class _Scheduler:
         setup = list(self._setup())
         for segment in segments:
             self._emit_segment(segment)
-        return Scheduled(self.plan, self.fabric, list(self.parts), setup, self.constants, self.tensors, self.dram,
-                         self.weights, self.params)
+        return Scheduled(
+            self.plan,
+            self.fabric,
+            list(self.parts),
+            setup,
+            self.constants,
+            self.tensors,
+            self.dram,
+            self.weights,
+            self.params,
+        )
 
-    # -- segments ---------------------------------------------------------------------------------------------
+    # -- segments
+    # ---------------------------------------------------------------------------------------------
 
     def _split(self) -> Iterator[Segment | HostStep]:
         """Maximal runs of layers; a reshape stays in one only if it can share its input's bytes there."""
@@ -136,17 +147,26 @@ class _Scheduler:
                 if segment.layers:
                     yield segment
                 segment = Segment([], [], {})
-                yield step if isinstance(step, HostStep) else HostStep(step.op, "moves no data, only renames it")
+                yield (
+                    step
+                    if isinstance(step, HostStep)
+                    else HostStep(step.op, "moves no data, only renames it")
+                )
         if segment.layers:
             yield segment
 
     def _shares(self, alias: Alias, segment: Segment) -> bool:
         graph = self.plan.graph
-        made_here = any(layer.output == alias.input for layer in segment.layers) or alias.input in segment.share
+        made_here = (
+            any(layer.output == alias.input for layer in segment.layers) or alias.input in segment.share
+        )
         if not made_here or alias.input in graph.outputs or alias.output in graph.outputs:
             return False
-        readers = [step for step in self.plan.steps if isinstance(step, Layer)
-                   and alias.output in (step.input, step.other)]
+        readers = [
+            step
+            for step in self.plan.steps
+            if isinstance(step, Layer) and alias.output in (step.input, step.other)
+        ]
         inside = {op for layer in readers for op in layer.ops}
         if len(graph.uses(alias.input)) != 1 or not readers or not set(graph.uses(alias.output)) <= inside:
             return False
@@ -174,7 +194,8 @@ class _Scheduler:
                 used |= {tensor for tensor in op.inputs if tensor is not None}
         return used - set(segment.share.values())
 
-    # -- constants --------------------------------------------------------------------------------------------
+    # -- constants
+    # --------------------------------------------------------------------------------------------
 
     def _reserve(self, size: int) -> int:
         """The next piece of DRAM, aligned so that bursts start well."""
@@ -192,8 +213,10 @@ class _Scheduler:
                 self.tiles[tag] = column_tiles(layer, self.layouts[layer.input].pitch, fabric)
                 for number, tile in enumerate(self.tiles[tag]):
                     if tile.walk.run >= 1 << 16 or tile.tiles >= 1 << 14 or tile.walk.runs_x >= 1 << 8:
-                        raise CapacityError(f"layer {layer.name} ({layer.source}): a kernel row of {tile.walk.run} "
-                                            f"bytes in {tile.tiles} tiles is beyond the instruction's fields")
+                        raise CapacityError(
+                            f"layer {layer.name} ({layer.source}): a kernel row of {tile.walk.run} "
+                            f"bytes in {tile.tiles} tiles is beyond the instruction's fields"
+                        )
                     key = tile.words.tobytes()
                     if key not in known:
                         known[key] = len(words)
@@ -202,19 +225,24 @@ class _Scheduler:
                     self.param_block[tag, number] = len(records)
                     records.append(tile.records)
         sizes = [len(block) for block in words]
-        self.weights = plan_residency(sizes, fabric.wm_words, ring_least=2 * fabric.rows,
-                                      ring_wanted=2 * max(sizes, default=0))
+        self.weights = plan_residency(
+            sizes, fabric.wm_words, ring_least=2 * fabric.rows, ring_wanted=2 * max(sizes, default=0)
+        )
         sizes = [len(block) for block in records]
-        self.params = plan_residency(sizes, fabric.pm_words, ring_least=2 * (fabric.cols + 1),
-                                     ring_wanted=8 * (fabric.cols + 1))
+        self.params = plan_residency(
+            sizes, fabric.pm_words, ring_least=2 * (fabric.cols + 1), ring_wanted=8 * (fabric.cols + 1)
+        )
         self.weight_dram = self._store_blocks(words, self.weights, fabric.wm_word_stride)
         self.param_dram = self._store_blocks(records, self.params, fabric.pm_word_stride)
         self.weight_words, self.param_records = words, records
 
-    def _store_blocks(self, blocks: list[npt.NDArray[np.int8]] | list[Bytes], residency: Residency,
-                      stride: int) -> list[int]:
-        """Put blocks into DRAM, the resident ones first and in the order of their places; returns addresses."""
-        order = sorted(range(len(blocks)), key=lambda i: (residency.place[i] is None, residency.place[i] or 0))
+    def _store_blocks(
+        self, blocks: list[npt.NDArray[np.int8]] | list[Bytes], residency: Residency, stride: int
+    ) -> list[int]:
+        """Put blocks into DRAM, resident ones first, in the order of their places; returns addresses."""
+        order = sorted(
+            range(len(blocks)), key=lambda i: (residency.place[i] is None, residency.place[i] or 0)
+        )
         total = sum(len(block) for block in blocks)
         image = np.zeros((total, stride), np.uint8)
         start = self._reserve(image.size)
@@ -222,7 +250,7 @@ class _Scheduler:
         row = 0
         for index in order:
             block = blocks[index]
-            image[row:row + len(block), :block.shape[1]] = block.view(np.uint8)
+            image[row : row + len(block), : block.shape[1]] = block.view(np.uint8)
             addresses[index] = start + row * stride
             row += len(block)
         if image.size:
@@ -233,25 +261,38 @@ class _Scheduler:
         """Loads of everything resident: contiguous in DRAM and on chip, in pieces that the fields hold."""
         fabric = self.fabric
         for space, residency, addresses, stride in (
-                (Space.WM, self.weights, self.weight_dram, fabric.wm_word_stride),
-                (Space.PM, self.params, self.param_dram, fabric.pm_word_stride)):
+            (Space.WM, self.weights, self.weight_dram, fabric.wm_word_stride),
+            (Space.PM, self.params, self.param_dram, fabric.pm_word_stride),
+        ):
             if not residency.used:
                 continue
             first = next(i for i, where in enumerate(residency.place) if where == 0)
             most = ((1 << ROW_BYTES_BITS) - 1) // stride
             for start in range(0, residency.used, most):
-                yield self._load_words(space, addresses[first] + start * stride, start,
-                                       min(most, residency.used - start), stride, 0)
+                yield self._load_words(
+                    space,
+                    addresses[first] + start * stride,
+                    start,
+                    min(most, residency.used - start),
+                    stride,
+                    0,
+                )
 
     def _load_words(self, space: Space, dram: int, local: int, words: int, stride: int, tag: int) -> Item:
         memory = Memory.WM if space == Space.WM else Memory.PM
-        return Item(Load(layer=tag, space=space, dram=dram, row_bytes=words * stride, word=local),
-                    (Access(memory, local, local + words, True), Access(Memory.DRAM, dram, dram + words * stride, False)))
+        return Item(
+            Load(layer=tag, space=space, dram=dram, row_bytes=words * stride, word=local),
+            (
+                Access(memory, local, local + words, True),
+                Access(Memory.DRAM, dram, dram + words * stride, False),
+            ),
+        )
 
-    # -- tensors in DRAM --------------------------------------------------------------------------------------
+    # -- tensors in DRAM
+    # --------------------------------------------------------------------------------------
 
     def _place_tensors(self, segments: list[Segment]) -> None:
-        """DRAM homes for what crosses a segment's edge or is spilled; memory is reused over the network's steps."""
+        """DRAM homes for what crosses a segment's edge or is spilled; memory is reused over the steps."""
         life: dict[int, tuple[int, int]] = {}
         for step, part in enumerate(self.parts):
             if isinstance(part, Segment):
@@ -270,11 +311,18 @@ class _Scheduler:
         size = max((start + block.size for start, block in zip(starts, blocks, strict=True)), default=0)
         base = self._reserve(size)
         self.tensors = {
-            tensor: DramTensor(tensor, base + start, self.shapes[tensor][0],
-                               self.shapes[tensor][1] * self.shapes[tensor][2], stride[tensor])
-            for tensor, start in zip(order, starts, strict=True)}
+            tensor: DramTensor(
+                tensor,
+                base + start,
+                self.shapes[tensor][0],
+                self.shapes[tensor][1] * self.shapes[tensor][2],
+                stride[tensor],
+            )
+            for tensor, start in zip(order, starts, strict=True)
+        }
 
-    # -- instructions -----------------------------------------------------------------------------------------
+    # -- instructions
+    # -----------------------------------------------------------------------------------------
 
     def _emit_segment(self, segment: Segment) -> None:
         images = segment.images
@@ -282,16 +330,25 @@ class _Scheduler:
         items = segment.items
         arrived: set[int] = set()
         for step, (layer, tag) in enumerate(zip(segment.layers, segment.tags, strict=True)):
-            views = {tensor: View(images.base[tensor] + self.layouts[tensor].start, self.layouts[tensor])
-                     for tensor in touched(layer) if tensor not in images.spilled}
+            views = {
+                tensor: View(images.base[tensor] + self.layouts[tensor].start, self.layouts[tensor])
+                for tensor in touched(layer)
+                if tensor not in images.spilled
+            }
             for tensor in (layer.input, layer.other):
                 if tensor in segment.inputs and tensor in views and tensor not in arrived:
                     arrived.add(tensor)
-                    items += self._halo(views[tensor], 0, self.layouts[tensor].height, self._pad(segment, tensor), tag)
-                    items += self._load_image(tensor, views[tensor], 0, self.layouts[tensor].height, tag, INPUT_CHUNKS)
+                    items += self._halo(
+                        views[tensor], 0, self.layouts[tensor].height, self._pad(segment, tensor), tag
+                    )
+                    items += self._load_image(
+                        tensor, views[tensor], 0, self.layouts[tensor].height, tag, INPUT_CHUNKS
+                    )
             if layer.output in views:
                 owner = segment.share.get(layer.output, layer.output)
-                items += self._halo(views[owner], 0, self.layouts[owner].height, self._pad(segment, owner), tag)
+                items += self._halo(
+                    views[owner], 0, self.layouts[owner].height, self._pad(segment, owner), tag
+                )
             if step not in images.strips:
                 items += self._layer(layer, tag, 0, layer.out_shape[0], views)
             else:
@@ -315,15 +372,21 @@ class _Scheduler:
                 view = View(bases[number % len(bases)] + layout.start - low * layout.pitch, layout)
                 here[tensor] = view
                 if tensor == layer.input:
-                    yield from self._strip_halo(view, low, high, self.layouts[tensor].height, layer.pad_value, tag)
+                    yield from self._strip_halo(
+                        view, low, high, self.layouts[tensor].height, layer.pad_value, tag
+                    )
                 if tensor != layer.output:
-                    yield from self._load_image(tensor, view, max(low, 0), min(high, self.layouts[tensor].height), tag, 1)
+                    yield from self._load_image(
+                        tensor, view, max(low, 0), min(high, self.layouts[tensor].height), tag, 1
+                    )
             yield from self._layer(layer, tag, first, last, here)
             if layer.output in strips.bases:
                 yield from self._store_image(layer.output, here[layer.output], first, last, tag)
 
-    def _layer(self, layer: Layer, tag: int, first: int, last: int, views: Mapping[int, View]) -> Iterator[Item]:
-        """Output rows first to last-1 of a layer: for each tile of pixels and of columns WEIGHTS, STREAM, POST."""
+    def _layer(
+        self, layer: Layer, tag: int, first: int, last: int, views: Mapping[int, View]
+    ) -> Iterator[Item]:
+        """Output rows first to last-1: WEIGHTS, STREAM, POST for each tile of pixels and columns."""
         tiles = self.tiles[tag]
         window = layer.kernel[0] * layer.kernel[1] if layer.mode == "window" else 1
         passes = max(tile.tiles for tile in tiles) * window
@@ -333,8 +396,11 @@ class _Scheduler:
         blocks = list(enumerate(tiles))
         streamed = any(self.weights.place[self.weight_block[tag, number]] is None for number, _ in blocks)
         # Weights that pass through the ring are used for all pixels while they are there.
-        pairs = ([(block, area) for block in blocks for area in pixels] if streamed
-                 else [(block, area) for area in pixels for block in blocks])
+        pairs = (
+            [(block, area) for block in blocks for area in pixels]
+            if streamed
+            else [(block, area) for area in pixels for block in blocks]
+        )
         loaded: tuple[int, int] = (-1, -1)
         param_place: dict[int, int] = {}
         for (number, tile), area in pairs:
@@ -343,15 +409,30 @@ class _Scheduler:
                 where = self.params.place[block]
                 if where is None and not (streamed and number in param_place):
                     where = self.params.take(len(tile.records))
-                    yield self._load_words(Space.PM, self.param_dram[block], where, len(tile.records),
-                                           self.fabric.pm_word_stride, tag)
+                    yield self._load_words(
+                        Space.PM,
+                        self.param_dram[block],
+                        where,
+                        len(tile.records),
+                        self.fabric.pm_word_stride,
+                        tag,
+                    )
                 param_place[number] = where if where is not None else param_place[number]
-            loaded = yield from self._weights_and_stream(layer, tag, number, tile, area, views[layer.input], loaded)
+            loaded = yield from self._weights_and_stream(
+                layer, tag, number, tile, area, views[layer.input], loaded
+            )
             yield self._post(layer, tag, tile, param_place[number], area, views)
 
-    def _weights_and_stream(self, layer: Layer, tag: int, number: int, tile: ColumnTile, area: tuple[int, int, int, int],
-                            view: View,
-                            loaded: tuple[int, int]) -> Generator[Item, None, tuple[int, int]]:
+    def _weights_and_stream(
+        self,
+        layer: Layer,
+        tag: int,
+        number: int,
+        tile: ColumnTile,
+        area: tuple[int, int, int, int],
+        view: View,
+        loaded: tuple[int, int],
+    ) -> Generator[Item, None, tuple[int, int]]:
         """The tiles of one column tile over one area, in as many pieces as the ring takes.
 
         ``loaded`` is the block that came through the ring last and its place there; the new one is returned.
@@ -374,8 +455,14 @@ class _Scheduler:
                 dram = self.weight_dram[block] + start * rows * stride
                 piece = ((1 << ROW_BYTES_BITS) - 1) // stride
                 for word in range(0, count * rows, piece):
-                    yield self._load_words(Space.WM, dram + word * stride, place_ + word,
-                                           min(piece, count * rows - word), stride, tag)
+                    yield self._load_words(
+                        Space.WM,
+                        dram + word * stride,
+                        place_ + word,
+                        min(piece, count * rows - word),
+                        stride,
+                        tag,
+                    )
                 loaded = (block, place_)
             yield self._weights(tag, tile, place_, start, count)
             yield self._stream(layer, tag, tile, area, view, start, count)
@@ -384,29 +471,72 @@ class _Scheduler:
     def _weights(self, tag: int, tile: ColumnTile, base: int, first: int, count: int) -> Item:
         start, done, x = walk_start(tile.walk, first, self.fabric.rows)
         walk = tile.walk
-        return Item(Weights(layer=tag, base=base, tiles=count, run=walk.run, runs_x=walk.runs_x, jump_x=walk.jump_x,
-                            jump_y=walk.jump_y, ragged=walk.ragged, start=start, start_run=done, start_x=x),
-                    (Access(Memory.WM, base, base + count * self.fabric.rows, False),))
+        return Item(
+            Weights(
+                layer=tag,
+                base=base,
+                tiles=count,
+                run=walk.run,
+                runs_x=walk.runs_x,
+                jump_x=walk.jump_x,
+                jump_y=walk.jump_y,
+                ragged=walk.ragged,
+                start=start,
+                start_run=done,
+                start_x=x,
+            ),
+            (Access(Memory.WM, base, base + count * self.fabric.rows, False),),
+        )
 
-    def _stream(self, layer: Layer, tag: int, tile: ColumnTile, area: tuple[int, int, int, int], view: View,
-                first: int, count: int) -> Item:
+    def _stream(
+        self,
+        layer: Layer,
+        tag: int,
+        tile: ColumnTile,
+        area: tuple[int, int, int, int],
+        view: View,
+        first: int,
+        count: int,
+    ) -> Item:
         y, height, x, width = area
         top, bottom = input_rows(layer, y, y + height)
         left = x * layer.stride[1] - layer.padding[2]
-        right = (x + width - 1) * layer.stride[1] - layer.padding[2] + (layer.kernel[1] - 1) * layer.dilation[1] + 1
+        right = (
+            (x + width - 1) * layer.stride[1]
+            - layer.padding[2]
+            + (layer.kernel[1] - 1) * layer.dilation[1]
+            + 1
+        )
         layout = view.layout
         window = layer.mode == "window"
         return Item(
-            Stream(layer=tag, base=view.at(top, left) + tile.channel, tiles=count, x_count=width, y_count=height,
-                   x_step=layer.stride[1] * layout.channels, y_step=layer.stride[0] * layout.pitch,
-                   u_count=layer.kernel[1] if window else 1, v_count=layer.kernel[0] if window else 1,
-                   u_step=layer.dilation[1] * layout.channels if window else 0,
-                   v_step=layer.dilation[0] * layout.pitch if window else 0,
-                   clear=first == 0, emit=first + count == tile.tiles),
-            (Access(Memory.AM, view.at(top, left), view.at(bottom - 1, right), False),))
+            Stream(
+                layer=tag,
+                base=view.at(top, left) + tile.channel,
+                tiles=count,
+                x_count=width,
+                y_count=height,
+                x_step=layer.stride[1] * layout.channels,
+                y_step=layer.stride[0] * layout.pitch,
+                u_count=layer.kernel[1] if window else 1,
+                v_count=layer.kernel[0] if window else 1,
+                u_step=layer.dilation[1] * layout.channels if window else 0,
+                v_step=layer.dilation[0] * layout.pitch if window else 0,
+                clear=first == 0,
+                emit=first + count == tile.tiles,
+            ),
+            (Access(Memory.AM, view.at(top, left), view.at(bottom - 1, right), False),),
+        )
 
-    def _post(self, layer: Layer, tag: int, tile: ColumnTile, params: int, area: tuple[int, int, int, int],
-              views: Mapping[int, View]) -> Item:
+    def _post(
+        self,
+        layer: Layer,
+        tag: int,
+        tile: ColumnTile,
+        params: int,
+        area: tuple[int, int, int, int],
+        views: Mapping[int, View],
+    ) -> Item:
         y, height, x, width = area
         out = views[layer.output]
         other = views[layer.other] if layer.other is not None else None
@@ -418,26 +548,49 @@ class _Scheduler:
         if other is not None:
             accesses.append(touches(other, False))
         return Item(
-            Post(layer=tag, params=params, channels=tile.count, x_count=width, y_count=height,
-                 out=out.at(y, x) + tile.first, x_step=out.layout.channels, y_step=out.layout.pitch,
-                 zero=layer.zero, low=layer.low, high=layer.high, add=other is not None,
-                 other=other.at(y, x) + tile.first if other else 0,
-                 other_x_step=other.layout.channels if other else 0,
-                 other_y_step=other.layout.pitch if other else 0),
-            tuple(accesses))
+            Post(
+                layer=tag,
+                params=params,
+                channels=tile.count,
+                x_count=width,
+                y_count=height,
+                out=out.at(y, x) + tile.first,
+                x_step=out.layout.channels,
+                y_step=out.layout.pitch,
+                zero=layer.zero,
+                low=layer.low,
+                high=layer.high,
+                add=other is not None,
+                other=other.at(y, x) + tile.first if other else 0,
+                other_x_step=other.layout.channels if other else 0,
+                other_y_step=other.layout.pitch if other else 0,
+            ),
+            tuple(accesses),
+        )
 
-    # -- images -----------------------------------------------------------------------------------------------
+    # -- images
+    # -----------------------------------------------------------------------------------------------
 
-    def _fill(self, start: int, rows: int, row_bytes: int, pitch: int, value: int, tag: int) -> Iterator[Item]:
+    def _fill(
+        self, start: int, rows: int, row_bytes: int, pitch: int, value: int, tag: int
+    ) -> Iterator[Item]:
         most = (1 << ROW_BYTES_BITS) - 1
         for part in range(0, row_bytes if rows == 1 else 1, most):
             size = min(most, row_bytes - part)
             for row in range(0, rows, (1 << PIXEL_COUNT_BITS) - 1):
                 count = min((1 << PIXEL_COUNT_BITS) - 1, rows - row)
                 low = start + part + row * pitch
-                yield Item(Fill(layer=tag, value=value, rows=count, row_bytes=size, local=low,
-                                pitch=pitch if count > 1 else 0),
-                           (Access(Memory.AM, low, low + (count - 1) * pitch + size, True),))
+                yield Item(
+                    Fill(
+                        layer=tag,
+                        value=value,
+                        rows=count,
+                        row_bytes=size,
+                        local=low,
+                        pitch=pitch if count > 1 else 0,
+                    ),
+                    (Access(Memory.AM, low, low + (count - 1) * pitch + size, True),),
+                )
 
     def _halo(self, view: View, first: int, last: int, value: int, tag: int) -> Iterator[Item]:
         """Fill the halo of a whole image: above, below, and the gaps between the rows."""
@@ -446,14 +599,18 @@ class _Scheduler:
         if layout.start:
             yield from self._fill(view.origin - layout.start, 1, layout.start, 0, value, tag)
         if layout.height > 1 and layout.left + layout.right:
-            yield from self._fill(view.origin + row, layout.height - 1, layout.pitch - row, layout.pitch, value, tag)
+            yield from self._fill(
+                view.origin + row, layout.height - 1, layout.pitch - row, layout.pitch, value, tag
+            )
         end = view.at(last - 1, 0) + row
         tail = view.origin - layout.start + layout.size - end
         if tail > 0:
             yield from self._fill(end, 1, tail, 0, value, tag)
 
-    def _strip_halo(self, view: View, low: int, high: int, height: int, value: int, tag: int) -> Iterator[Item]:
-        """Fill what of a strip lies outside the image: rows above and below it, and the columns beside its rows."""
+    def _strip_halo(
+        self, view: View, low: int, high: int, height: int, value: int, tag: int
+    ) -> Iterator[Item]:
+        """Fill what of a strip lies outside the image: rows above and below, and columns beside its rows."""
         layout = view.layout
         row = layout.width * layout.channels
         edge = layout.left * layout.channels
@@ -462,56 +619,98 @@ class _Scheduler:
         if above > 0:
             yield from self._fill(view.at(low, 0) - edge, 1, above, 0, value, tag)
         if inner_high - inner_low > 1 and layout.left + layout.right:
-            yield from self._fill(view.at(inner_low, 0) + row, inner_high - inner_low - 1, layout.pitch - row,
-                                  layout.pitch, value, tag)
+            yield from self._fill(
+                view.at(inner_low, 0) + row,
+                inner_high - inner_low - 1,
+                layout.pitch - row,
+                layout.pitch,
+                value,
+                tag,
+            )
         end = view.at(inner_high - 1, 0) + row
         tail = view.at(high - 1, layout.width + layout.right) - end
         if tail > 0:
             yield from self._fill(end, 1, tail, 0, value, tag)
 
-    def _rows(self, tensor: int, view: View, first: int, last: int,
-              ) -> Iterator[tuple[DramTensor, int, int, int, Access, Access]]:
-        """Row blocks that the fields hold: DRAM address, rows, local address, and what is touched on both sides."""
+    def _rows(
+        self,
+        tensor: int,
+        view: View,
+        first: int,
+        last: int,
+    ) -> Iterator[tuple[DramTensor, int, int, int, Access, Access]]:
+        """Row blocks that the fields hold: DRAM address, rows, local address, and the accesses."""
         home = self.tensors[tensor]
         most = (1 << PIXEL_COUNT_BITS) - 1
         for row in range(first, last, most):
             count = min(most, last - row)
             dram = home.address + row * home.stride
             local = view.at(row, 0)
-            yield (home, dram, count, local,
-                   Access(Memory.DRAM, dram, dram + count * home.stride, False),
-                   Access(Memory.AM, local, local + (count - 1) * view.layout.pitch + home.row_bytes, False))
+            yield (
+                home,
+                dram,
+                count,
+                local,
+                Access(Memory.DRAM, dram, dram + count * home.stride, False),
+                Access(Memory.AM, local, local + (count - 1) * view.layout.pitch + home.row_bytes, False),
+            )
 
-    def _load_image(self, tensor: int, view: View, first: int, last: int, tag: int, chunks: int) -> Iterator[Item]:
+    def _load_image(
+        self, tensor: int, view: View, first: int, last: int, tag: int, chunks: int
+    ) -> Iterator[Item]:
         step = max(1, -(-(last - first) // chunks))
         for start in range(first, last, step):
-            for home, dram, count, local, outer, inner in self._rows(tensor, view, start, min(start + step, last)):
+            for home, dram, count, local, outer, inner in self._rows(
+                tensor, view, start, min(start + step, last)
+            ):
                 self._check_row(tensor, home)
-                yield Item(Load(layer=tag, space=Space.AM, dram=dram, dram_stride=home.stride, rows=count,
-                                row_bytes=home.row_bytes, local=local, pitch=view.layout.pitch if count > 1 else 0),
-                           (outer, Access(inner.memory, inner.low, inner.high, True)))
+                yield Item(
+                    Load(
+                        layer=tag,
+                        space=Space.AM,
+                        dram=dram,
+                        dram_stride=home.stride,
+                        rows=count,
+                        row_bytes=home.row_bytes,
+                        local=local,
+                        pitch=view.layout.pitch if count > 1 else 0,
+                    ),
+                    (outer, Access(inner.memory, inner.low, inner.high, True)),
+                )
 
     def _store_image(self, tensor: int, view: View, first: int, last: int, tag: int) -> Iterator[Item]:
         for home, dram, count, local, outer, inner in self._rows(tensor, view, first, last):
             self._check_row(tensor, home)
-            yield Item(Store(layer=tag, dram=dram, dram_stride=home.stride, rows=count, row_bytes=home.row_bytes,
-                             local=local, pitch=view.layout.pitch if count > 1 else 0),
-                       (inner, Access(outer.memory, outer.low, outer.high, True)))
+            yield Item(
+                Store(
+                    layer=tag,
+                    dram=dram,
+                    dram_stride=home.stride,
+                    rows=count,
+                    row_bytes=home.row_bytes,
+                    local=local,
+                    pitch=view.layout.pitch if count > 1 else 0,
+                ),
+                (inner, Access(outer.memory, outer.low, outer.high, True)),
+            )
 
     def _check_row(self, tensor: int, home: DramTensor) -> None:
         if home.row_bytes >= 1 << ROW_BYTES_BITS:
-            raise CapacityError(f"tensor {self.plan.graph.tensors[tensor].name}: a row of {home.row_bytes} bytes is "
-                                f"beyond the {1 << ROW_BYTES_BITS} that one instruction moves")
+            raise CapacityError(
+                f"tensor {self.plan.graph.tensors[tensor].name}: a row of {home.row_bytes} bytes is "
+                f"beyond the {1 << ROW_BYTES_BITS} that one instruction moves"
+            )
 
 
-def pixel_tiles(first: int, last: int, width: int, passes: int, pace: int,
-                fabric: Fabric) -> Iterator[tuple[int, int, int, int]]:
+def pixel_tiles(
+    first: int, last: int, width: int, passes: int, pace: int, fabric: Fabric
+) -> Iterator[tuple[int, int, int, int]]:
     """Cut output rows first to last-1 into areas (y, height, x, width) that the accumulators hold.
 
-    With a single pass nothing stays in the accumulators and an area is only bounded by the counters. The last area is
-    small: what follows may depend on it, and waits the shorter. What follows may also depend on the area before the
-    last, so that this is small enough for post-processing to be done with it when the last has been streamed; and so
-    on towards the front.
+    With a single pass nothing stays in the accumulators and an area is only bounded by the counters. The
+    last area is small: what follows may depend on it, and waits the shorter. What follows may also depend on
+    the area before the last, so that this is small enough for post-processing to be done with it when the
+    last has been streamed; and so on towards the front.
 
     Parameters
     ----------

@@ -1,4 +1,5 @@
 """Weights and parameters of a layer, cut and packed the way the array takes them."""
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,17 +51,26 @@ def column_tiles(layer: Layer, pitch: int, fabric: Fabric) -> list[ColumnTile]:
         walk = walk_of(layer, pitch, fabric.rows, block)
         words = np.zeros((walk.tiles(fabric.rows) * fabric.rows, fabric.cols), np.int8)
         words[:, :count] = _pack(_taps(layer, first, count, channel, block), walk, fabric.rows)
-        packed = b"".join(record.pack() for record in layer.channels[first:first + count])
+        packed = b"".join(record.pack() for record in layer.channels[first : first + count])
         if layer.add is not None:
             packed += layer.add.pack()
-        found.append(ColumnTile(first, count, channel, walk, len(words) // fabric.rows, words,
-                                np.frombuffer(packed, np.uint8).reshape(-1, PARAMETER_BYTES)))
+        found.append(
+            ColumnTile(
+                first,
+                count,
+                channel,
+                walk,
+                len(words) // fabric.rows,
+                words,
+                np.frombuffer(packed, np.uint8).reshape(-1, PARAMETER_BYTES),
+            )
+        )
     return found
 
 
 def _taps(layer: Layer, first: int, count: int, channel: int, block: int) -> Words:
     """The weights in order of the walk: int8[taps, count]."""
-    part = layer.weights[..., first:first + count]
+    part = layer.weights[..., first : first + count]
     if layer.mode == "dense":
         return part.reshape(-1, count)
     columns = np.arange(first, first + count) // layer.multiplier - channel
@@ -73,10 +83,10 @@ def _pack(taps: Words, walk: Walk, rows: int) -> Words:
     """Taps with the gaps of a ragged walk, filled up with zeros to whole tiles."""
     if walk.ragged:
         padded = np.zeros((walk.count, -(-walk.run // rows) * rows, taps.shape[1]), np.int8)
-        padded[:, :walk.run] = taps.reshape(walk.count, walk.run, -1)
+        padded[:, : walk.run] = taps.reshape(walk.count, walk.run, -1)
         return padded.reshape(-1, taps.shape[1])
     whole = np.zeros((-(-len(taps) // rows) * rows, taps.shape[1]), np.int8)
-    whole[:len(taps)] = taps
+    whole[: len(taps)] = taps
     return whole
 
 

@@ -1,4 +1,5 @@
-"""The parameters of one fabric: the single place that gateware, compiler, emulator and driver read them from."""
+"""The parameters of one fabric: the one place that gateware, compiler, emulator and driver read."""
+
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
@@ -87,8 +88,12 @@ class Fabric:
         self._within("lanes", 1, most, "min(rows, cols), what one cycle can write to the activation memory")
         self._within("am_words", 8, 1 << WORD_BITS, "the address field")
         self._within("wm_words", 2 * self.rows, 1 << WM_ADDRESS_BITS, "two tiles, the address field")
-        self._within("pm_words", 2 * (self.cols + 1), 1 << PM_ADDRESS_BITS,
-                     "two sets of one record per column and one for an add, the address field")
+        self._within(
+            "pm_words",
+            2 * (self.cols + 1),
+            1 << PM_ADDRESS_BITS,
+            "two sets of one record per column and one for an add, the address field",
+        )
         self._within("acc_depth", 4, 1 << 14, "the pixel counters")
         self._within("fifo_depth", 4, 1 << 14, "the pixel counters")
         self._within("acc_width", 20, 32)

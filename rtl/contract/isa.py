@@ -12,22 +12,23 @@ POST     Post               result FIFO through requantise (and add) to activati
 STORE    Store              activation memory to DRAM
 =======  =================  ==========================================================================
 
-**Order.** The meaning of a program is its effects carried out one after the other. The units overlap them, so a
-program must say which effects depend on each other *across* units, with tokens: there is a counter for each
-ordered pair of units; an instruction starts when each counter (u, own unit) for u in ``wait`` is above zero,
-taking one from each, and when it is complete it adds one to each counter (own unit, u) for u in ``signal``.
-Complete means: all its reads are done and all its writes are visible. A unit's own bit in ``wait`` means "when
-everything before me in this unit is complete"; without it, consecutive instructions of a unit overlap in its
-pipeline. Four orders need no token: a Stream takes the weight tiles in the order Weights made them, a Post takes
-results in the order Streams made them; hence what a Post writes cannot overtake the reads of its own or an earlier
-Stream; LOAD carries out its writes in order. A counter holds up to TOKEN_MAX; a unit whose signal would exceed
-it waits.
+**Order.** The meaning of a program is its effects carried out one after the other. The units overlap them,
+so a program must say which effects depend on each other *across* units, with tokens: there is a counter for
+each ordered pair of units; an instruction starts when each counter (u, own unit) for u in ``wait`` is above
+zero, taking one from each, and when it is complete it adds one to each counter (own unit, u) for u in
+``signal``. Complete means: all its reads are done and all its writes are visible. A unit's own bit in
+``wait`` means "when everything before me in this unit is complete"; without it, consecutive instructions of
+a unit overlap in its pipeline. Four orders need no token: a Stream takes the weight tiles in the order
+Weights made them, a Post takes results in the order Streams made them; hence what a Post writes cannot
+overtake the reads of its own or an earlier Stream; LOAD carries out its writes in order. A counter holds up
+to TOKEN_MAX; a unit whose signal would exceed it waits.
 
-**Addresses.** Activation memory is R byte-wide banks; byte address ``a`` is word ``a // R`` of bank ``a % R``. In
-Python all activation addresses and steps are plain byte numbers; the encoding splits them into word and lane so
-that the hardware never divides. Weight and parameter addresses count words. DRAM addresses are bytes and, with
-the strides, multiples of the bus width.
+**Addresses.** Activation memory is R byte-wide banks; byte address ``a`` is word ``a // R`` of bank ``a %
+R``. In Python all activation addresses and steps are plain byte numbers; the encoding splits them into word
+and lane so that the hardware never divides. Weight and parameter addresses count words. DRAM addresses are
+bytes and, with the strides, multiples of the bus width.
 """
+
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
@@ -139,7 +140,9 @@ class Instruction:
         found = [Field("opcode", 0, cls.OPCODE_BITS, "unsigned")]
         for item in fields(cls):
             last = found[-1]
-            found.append(Field(item.name, last.offset + last.width, item.metadata["width"], item.metadata["kind"]))
+            found.append(
+                Field(item.name, last.offset + last.width, item.metadata["width"], item.metadata["kind"])
+            )
         if found[-1].offset + found[-1].width > 8 * INSTRUCTION_BYTES:
             raise AssertionError(f"{cls.__name__} does not fit {INSTRUCTION_BYTES} bytes")
         return tuple(found)
@@ -155,12 +158,17 @@ class Instruction:
         word = 0
         for item in self.layout():
             value = self.OPCODE if item.name == "opcode" else int(getattr(self, item.name))
-            low, high = (-(1 << item.width - 1), (1 << item.width - 1) - 1) if item.kind == "signed" else (
-                0, (1 << item.width) - 1)
+            low, high = (
+                (-(1 << item.width - 1), (1 << item.width - 1) - 1)
+                if item.kind == "signed"
+                else (0, (1 << item.width) - 1)
+            )
             if item.kind == "address":
                 high = fabric.rows * (1 << WORD_BITS) - 1
             if not low <= value <= high:
-                raise ProgramError(f"{type(self).__name__}.{item.name} is {value}; the field holds {low} to {high}")
+                raise ProgramError(
+                    f"{type(self).__name__}.{item.name} is {value}; the field holds {low} to {high}"
+                )
             if item.kind == "address":
                 value = value // fabric.rows << LANE_BITS | value % fabric.rows
             word |= (value & (1 << item.width) - 1) << item.offset
@@ -208,8 +216,8 @@ class Load(Instruction):
     (Fabric.wm_word_stride, pm_word_stride), written from word ``word`` on; ``rows`` is 1, local and pitch are
     unused.
 
-    Illegal: rows or row_bytes 0; an address or stride that is no multiple of the bus width; a write outside the
-    memory; for WM and PM a row_bytes that is not a whole number of words.
+    Illegal: rows or row_bytes 0; an address or stride that is no multiple of the bus width; a write outside
+    the memory; for WM and PM a row_bytes that is not a whole number of words.
     """
 
     OPCODE = 1
@@ -227,8 +235,11 @@ class Load(Instruction):
     def execute(self, machine: "Machine") -> None:
         fabric = machine.fabric
         machine.require(self, self.rows > 0 and self.row_bytes > 0, "moves nothing")
-        machine.require(self, self.dram % fabric.bus_bytes == 0 and self.dram_stride % fabric.bus_bytes == 0,
-                        f"DRAM addresses must be multiples of {fabric.bus_bytes}")
+        machine.require(
+            self,
+            self.dram % fabric.bus_bytes == 0 and self.dram_stride % fabric.bus_bytes == 0,
+            f"DRAM addresses must be multiples of {fabric.bus_bytes}",
+        )
         if self.space == Space.AM:
             for row in range(self.rows):
                 start = self.dram + row * self.dram_stride
@@ -236,15 +247,24 @@ class Load(Instruction):
                 machine.write_am(self, self.local + row * self.pitch, data)
             return
         machine.require(self, self.space in (Space.WM, Space.PM), f"space {self.space} does not exist")
-        memory, stride = ((machine.wm, fabric.wm_word_stride) if self.space == Space.WM
-                          else (machine.pm, fabric.pm_word_stride))
-        machine.require(self, self.rows == 1 and self.row_bytes % stride == 0,
-                        f"weights and parameters move as one row of whole words of {stride} bytes")
+        memory, stride = (
+            (machine.wm, fabric.wm_word_stride)
+            if self.space == Space.WM
+            else (machine.pm, fabric.pm_word_stride)
+        )
+        machine.require(
+            self,
+            self.rows == 1 and self.row_bytes % stride == 0,
+            f"weights and parameters move as one row of whole words of {stride} bytes",
+        )
         words = self.row_bytes // stride
-        machine.require(self, self.word + words <= len(memory),
-                        f"words {self.word} to {self.word + words - 1} of {len(memory)}")
+        machine.require(
+            self,
+            self.word + words <= len(memory),
+            f"words {self.word} to {self.word + words - 1} of {len(memory)}",
+        )
         data = machine.read_dram(self, self.dram, self.row_bytes).reshape(words, stride)
-        memory[self.word:self.word + words] = data[:, :memory.shape[1]].view(memory.dtype)
+        memory[self.word : self.word + words] = data[:, : memory.shape[1]].view(memory.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,16 +294,16 @@ class Fill(Instruction):
 class Weights(Instruction):
     """Load ``tiles`` weight tiles, words ``base`` on, into the array's shadow registers, one after the other.
 
-    Word ``base + t*R + r`` holds the C weights of row r of tile t. With each row goes the offset, from a pixel's
-    base address, of the activation it multiplies. The offsets are a walk over the taps of a kernel: contiguous
-    runs of ``run`` bytes; after a run ``jump_x`` is added to reach the next, but after every ``runs_x`` runs
-    ``jump_y`` is added instead. Row r+1 takes the tap after row r's, and a tile starts at the tap after the
-    last tile's last. If ``ragged``, a tile whose taps reach the end of a run goes on contiguously (weights
-    there are zero) and the next tile starts at the start of the next run.
+    Word ``base + t*R + r`` holds the C weights of row r of tile t. With each row goes the offset, from a
+    pixel's base address, of the activation it multiplies. The offsets are a walk over the taps of a kernel:
+    contiguous runs of ``run`` bytes; after a run ``jump_x`` is added to reach the next, but after every
+    ``runs_x`` runs ``jump_y`` is added instead. Row r+1 takes the tap after row r's, and a tile starts at
+    the tap after the last tile's last. If ``ragged``, a tile whose taps reach the end of a run goes on
+    contiguously (weights there are zero) and the next tile starts at the start of the next run.
 
     In dense mode the jumps must be multiples of R: then the R rows of a tile hit R different banks (design:
-    pitch = kw*Cin modulo R). The walk starts at ``start`` with ``start_run`` bytes of the run and ``start_x`` runs
-    behind it, so that a long walk can be cut into several instructions.
+    pitch = kw*Cin modulo R). The walk starts at ``start`` with ``start_run`` bytes of the run and
+    ``start_x`` runs behind it, so that a long walk can be cut into several instructions.
 
     Illegal: tiles 0, run 0, runs_x 0, start_run >= run, start_x >= runs_x; in dense mode a jump that is no
     multiple of R; words outside the memory.
@@ -336,30 +356,38 @@ class Weights(Instruction):
     def execute(self, machine: "Machine") -> None:
         rows = machine.fabric.rows
         machine.require(self, self.tiles > 0 and self.run > 0 and self.runs_x > 0, "walks nothing")
-        machine.require(self, self.start_run < self.run and self.start_x < self.runs_x, "starts outside its walk")
-        machine.require(self, self.ragged == 1 or self.jump_x % rows == self.jump_y % rows == 0,
-                        f"jumps {self.jump_x} and {self.jump_y} are no multiples of {rows}: banks would collide")
-        machine.require(self, self.base + self.tiles * rows <= len(machine.wm),
-                        f"words {self.base} to {self.base + self.tiles * rows - 1} of {len(machine.wm)}")
+        machine.require(
+            self, self.start_run < self.run and self.start_x < self.runs_x, "starts outside its walk"
+        )
+        machine.require(
+            self,
+            self.ragged == 1 or self.jump_x % rows == self.jump_y % rows == 0,
+            f"jumps {self.jump_x} and {self.jump_y} are no multiples of {rows}: banks would collide",
+        )
+        machine.require(
+            self,
+            self.base + self.tiles * rows <= len(machine.wm),
+            f"words {self.base} to {self.base + self.tiles * rows - 1} of {len(machine.wm)}",
+        )
         for tile, offsets in enumerate(self.walk(rows)):
             start = self.base + tile * rows
-            machine.tiles.append((machine.wm[start:start + rows].copy(), np.array(offsets, np.int64)))
+            machine.tiles.append((machine.wm[start : start + rows].copy(), np.array(offsets, np.int64)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stream(Instruction):
     """Stream pixels through the array against each of the next ``tiles`` weight tiles.
 
-    Pixels are visited y outer, x inner, at ``base + y*y_step + x*x_step``; partial sum ``p = y*x_count + x`` of
-    column c grows by sum over r of ``AM[pixel + offset_r] * weight[r, c]``. For each tile the whole pixel set is
-    visited ``v_count*u_count`` times, shifted by ``v*v_step + u*u_step`` (v outer, u inner): a window summed with
-    the same weights, as pooling wants. Sums start from zero at the first visit of the first tile if ``clear``,
-    else they go on from an earlier Stream; at the last visit of the last tile, if ``emit``, they go to the
-    result FIFO in order of p instead of staying in the accumulators.
+    Pixels are visited y outer, x inner, at ``base + y*y_step + x*x_step``; partial sum ``p = y*x_count + x``
+    of column c grows by sum over r of ``AM[pixel + offset_r] * weight[r, c]``. For each tile the whole pixel
+    set is visited ``v_count*u_count`` times, shifted by ``v*v_step + u*u_step`` (v outer, u inner): a window
+    summed with the same weights, as pooling wants. Sums start from zero at the first visit of the first tile
+    if ``clear``, else they go on from an earlier Stream; at the last visit of the last tile, if ``emit``,
+    they go to the result FIFO in order of p instead of staying in the accumulators.
 
-    Illegal: a count of 0; more than acc_depth pixels, unless tiles, u_count and v_count are 1 and clear and emit
-    are set (then nothing stays); ``clear`` not set, unless the Stream just before has ``emit`` not set and as many
-    pixels; a read outside the memory by a row whose weights are not all zero.
+    Illegal: a count of 0; more than acc_depth pixels, unless tiles, u_count and v_count are 1 and clear and
+    emit are set (then nothing stays); ``clear`` not set, unless the Stream just before has ``emit`` not set
+    and as many pixels; a read outside the memory by a row whose weights are not all zero.
     """
 
     OPCODE = 4
@@ -386,19 +414,33 @@ class Stream(Instruction):
         fabric = machine.fabric
         passes = self.tiles * self.u_count * self.v_count
         machine.require(self, passes > 0 and self.pixels > 0, "streams nothing")
-        machine.require(self, self.pixels <= fabric.acc_depth or (passes == self.clear == self.emit == 1),
-                        f"{self.pixels} partial sums; each column keeps {fabric.acc_depth}")
-        machine.require(self, self.clear == 1 or machine.kept == self.pixels,
-                        f"goes on with {self.pixels} sums where the Stream before kept {machine.kept}")
+        machine.require(
+            self,
+            self.pixels <= fabric.acc_depth or (passes == self.clear == self.emit == 1),
+            f"{self.pixels} partial sums; each column keeps {fabric.acc_depth}",
+        )
+        machine.require(
+            self,
+            self.clear == 1 or machine.kept == self.pixels,
+            f"goes on with {self.pixels} sums where the Stream before kept {machine.kept}",
+        )
         machine.kept = 0 if self.emit else self.pixels
-        machine.require(self, self.tiles <= len(machine.tiles),
-                        f"takes {self.tiles} weight tiles where {len(machine.tiles)} were loaded")
+        machine.require(
+            self,
+            self.tiles <= len(machine.tiles),
+            f"takes {self.tiles} weight tiles where {len(machine.tiles)} were loaded",
+        )
         counts = (self.v_count, self.u_count, self.y_count, self.x_count)
         steps = (self.v_step, self.u_step, self.y_step, self.x_step)
-        grid = np.meshgrid(*(np.arange(n) * step for n, step in zip(counts, steps, strict=True)), indexing="ij")
+        grid = np.meshgrid(
+            *(np.arange(n) * step for n, step in zip(counts, steps, strict=True)), indexing="ij"
+        )
         pixels = (self.base + np.sum(grid, axis=0)).reshape(-1, self.pixels)
-        total = (np.zeros((self.pixels, fabric.cols), np.int64) if self.clear
-                 else machine.acc[:self.pixels].astype(np.int64))
+        total = (
+            np.zeros((self.pixels, fabric.cols), np.int64)
+            if self.clear
+            else machine.acc[: self.pixels].astype(np.int64)
+        )
         taken = [machine.tiles.popleft() for _ in range(self.tiles)]
         weights = np.concatenate([weights for weights, _ in taken])
         offsets = np.concatenate([offsets for _, offsets in taken])
@@ -414,21 +456,21 @@ class Stream(Instruction):
         if self.emit:
             machine.results.append(total)
         else:
-            machine.acc[:self.pixels] = total
+            machine.acc[: self.pixels] = total
 
 
 @dataclass(frozen=True, kw_only=True)
 class Post(Instruction):
     """Requantise the next ``y_count*x_count`` results and write ``channels`` int8 values of each.
 
-    Channel c of pixel (y, x) uses record ``params + c`` (numerics.Channel) with this instruction's zero, low and
-    high, and goes to ``out + y*y_step + x*x_step + c``. If ``add``, record ``params + channels`` is a
+    Channel c of pixel (y, x) uses record ``params + c`` (numerics.Channel) with this instruction's zero, low
+    and high, and goes to ``out + y*y_step + x*x_step + c``. If ``add``, record ``params + channels`` is a
     numerics.Add and the requantised value is added to the byte at
     ``other + y*other_y_step + x*other_x_step + c`` first; that byte may be the one that is overwritten.
 
     Illegal: a count of 0; channels above C; records or bytes outside the memories; a pixel count other than
-    that of the Stream (or Streams) whose results it takes; writing a byte that it reads later as an operand of
-    another pixel or channel.
+    that of the Stream (or Streams) whose results it takes; writing a byte that it reads later as an operand
+    of another pixel or channel.
     """
 
     OPCODE = 5
@@ -452,16 +494,22 @@ class Post(Instruction):
     def execute(self, machine: "Machine") -> None:
         fabric = machine.fabric
         machine.require(self, self.x_count > 0 and self.y_count > 0 and self.channels > 0, "writes nothing")
-        machine.require(self, self.channels <= fabric.cols, f"{self.channels} channels from {fabric.cols} columns")
-        machine.require(self, self.params + self.channels + self.add <= len(machine.pm),
-                        f"records {self.params} to {self.params + self.channels + self.add - 1} of {len(machine.pm)}")
+        machine.require(
+            self, self.channels <= fabric.cols, f"{self.channels} channels from {fabric.cols} columns"
+        )
+        machine.require(
+            self,
+            self.params + self.channels + self.add <= len(machine.pm),
+            f"records {self.params} to {self.params + self.channels + self.add - 1} of {len(machine.pm)}",
+        )
         count = self.x_count * self.y_count
-        acc = machine.take_results(self, count)[:, :self.channels]
-        records = machine.pm[self.params:self.params + self.channels + self.add, :PARAMETER_BYTES]
+        acc = machine.take_results(self, count)[:, : self.channels]
+        records = machine.pm[self.params : self.params + self.channels + self.add, :PARAMETER_BYTES]
         q = np.empty_like(acc)
         for c in range(self.channels):
             q[:, c] = Channel.unpack(records[c].tobytes()).apply(
-                acc[:, c], zero=self.zero, low=self.low, high=self.high, acc_width=fabric.acc_width)
+                acc[:, c], zero=self.zero, low=self.low, high=self.high, acc_width=fabric.acc_width
+            )
         y, x = np.divmod(np.arange(count), self.x_count)
         channel = np.arange(self.channels)
         if self.add:
@@ -476,8 +524,8 @@ class Store(Instruction):
     """Activation memory to DRAM: ``rows`` rows of ``row_bytes`` bytes, from ``local + i*pitch`` to
     ``dram + i*dram_stride``. Only these bytes are written (byte strobes on the last beat).
 
-    Illegal: rows or row_bytes 0; an address or stride that is no multiple of the bus width; a read outside the
-    memory.
+    Illegal: rows or row_bytes 0; an address or stride that is no multiple of the bus width; a read outside
+    the memory.
     """
 
     OPCODE = 6
@@ -493,8 +541,11 @@ class Store(Instruction):
     def execute(self, machine: "Machine") -> None:
         bus = machine.fabric.bus_bytes
         machine.require(self, self.rows > 0 and self.row_bytes > 0, "moves nothing")
-        machine.require(self, self.dram % bus == 0 and self.dram_stride % bus == 0,
-                        f"DRAM addresses must be multiples of {bus}")
+        machine.require(
+            self,
+            self.dram % bus == 0 and self.dram_stride % bus == 0,
+            f"DRAM addresses must be multiples of {bus}",
+        )
         for row in range(self.rows):
             start = self.local + row * self.pitch
             data = machine.read_am(self, np.arange(start, start + self.row_bytes))
@@ -507,4 +558,6 @@ BY_OPCODE = {kind.OPCODE: kind for kind in INSTRUCTIONS}
 
 def unit_bits(unit: Unit) -> int:
     """How many low bits of the instruction word the instructions of one unit use."""
-    return max(kind.layout()[-1].offset + kind.layout()[-1].width for kind in INSTRUCTIONS if kind.UNIT == unit)
+    return max(
+        kind.layout()[-1].offset + kind.layout()[-1].width for kind in INSTRUCTIONS if kind.UNIT == unit
+    )

@@ -1,4 +1,5 @@
 """The state that instructions act on: memories, accumulators, queues and tokens, as NumPy arrays."""
+
 from collections import deque
 
 import numpy as np
@@ -47,22 +48,30 @@ class Machine:
         own = instruction.UNIT
         for unit in Unit:
             if instruction.wait >> unit & 1 and unit != own:
-                self.require(instruction, self.tokens[unit, own] > 0,
-                             f"waits for a token from {unit.name} that nothing before it gives: it would never start")
+                self.require(
+                    instruction,
+                    self.tokens[unit, own] > 0,
+                    f"waits for a token from {unit.name} that nothing before it gives: it would never start",
+                )
                 self.tokens[unit, own] -= 1
         instruction.execute(self)
         for unit in Unit:
             if instruction.signal >> unit & 1:
                 self.require(instruction, unit != own, "signals its own unit")
                 self.tokens[own, unit] += 1
-                self.require(instruction, self.tokens[own, unit] <= TOKEN_MAX,
-                             f"more than {TOKEN_MAX} tokens from {own.name} to {unit.name} are not taken")
+                self.require(
+                    instruction,
+                    self.tokens[own, unit] <= TOKEN_MAX,
+                    f"more than {TOKEN_MAX} tokens from {own.name} to {unit.name} are not taken",
+                )
 
     def finish(self) -> None:
         """Check that a program left no tile, result or token behind."""
         if self.tiles or self.results or self.tokens.any():
-            raise ProgramError(f"the program ends with {len(self.tiles)} weight tiles, {len(self.results)} result "
-                               f"sets and {int(self.tokens.sum())} tokens that nothing took")
+            raise ProgramError(
+                f"the program ends with {len(self.tiles)} weight tiles, {len(self.results)} result "
+                f"sets and {int(self.tokens.sum())} tokens that nothing took"
+            )
 
     def require(self, instruction: Instruction, condition: bool, problem: str) -> None:
         """Raise ProgramError naming the instruction unless the condition holds."""
@@ -75,24 +84,34 @@ class Machine:
         return self.am[place]
 
     def write_am(self, instruction: Instruction, start: int, data: Bytes) -> None:
-        self.require(instruction, start + len(data) <= len(self.am),
-                     f"bytes {start} to {start + len(data) - 1} of an activation memory of {len(self.am)}")
-        self.am[start:start + len(data)] = data.view(np.int8)
+        self.require(
+            instruction,
+            start + len(data) <= len(self.am),
+            f"bytes {start} to {start + len(data) - 1} of an activation memory of {len(self.am)}",
+        )
+        self.am[start : start + len(data)] = data.view(np.int8)
 
-    def scatter_am(self, instruction: Instruction, place: npt.NDArray[np.int64],
-                   data: npt.NDArray[np.int64]) -> None:
+    def scatter_am(
+        self, instruction: Instruction, place: npt.NDArray[np.int64], data: npt.NDArray[np.int64]
+    ) -> None:
         self._inside(instruction, place, len(self.am), "activation memory")
         self.am[place] = data
 
     def read_dram(self, instruction: Instruction, start: int, count: int) -> Bytes:
-        self.require(instruction, start + count <= len(self.dram),
-                     f"bytes {start} to {start + count - 1} of a DRAM of {len(self.dram)}")
-        return self.dram[start:start + count]
+        self.require(
+            instruction,
+            start + count <= len(self.dram),
+            f"bytes {start} to {start + count - 1} of a DRAM of {len(self.dram)}",
+        )
+        return self.dram[start : start + count]
 
     def write_dram(self, instruction: Instruction, start: int, data: Bytes) -> None:
-        self.require(instruction, start + len(data) <= len(self.dram),
-                     f"bytes {start} to {start + len(data) - 1} of a DRAM of {len(self.dram)}")
-        self.dram[start:start + len(data)] = data
+        self.require(
+            instruction,
+            start + len(data) <= len(self.dram),
+            f"bytes {start} to {start + len(data) - 1} of a DRAM of {len(self.dram)}",
+        )
+        self.dram[start : start + len(data)] = data
 
     def take_results(self, instruction: Instruction, count: int) -> npt.NDArray[np.int64]:
         """The next ``count`` pixels of the result FIFO, int64[count, C]."""
@@ -107,4 +126,6 @@ class Machine:
     def _inside(self, instruction: Instruction, place: npt.NDArray[np.int64], size: int, what: str) -> None:
         if place.size:
             low, high = int(place.min()), int(place.max())
-            self.require(instruction, 0 <= low and high < size, f"bytes {low} to {high} of an {what} of {size}")
+            self.require(
+                instruction, 0 <= low and high < size, f"bytes {low} to {high} of an {what} of {size}"
+            )

@@ -1,4 +1,5 @@
 """Rounding, written once: what post-processing computes, for gateware tests, compiler and emulator alike."""
+
 import struct
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ def wrap(value: Ints, bits: int) -> Ints:
 class Channel:
     """Requantisation of one output channel; one record of the parameter memory.
 
-    ``q = clamp(((((acc + bias) * mult) >> PRODUCT_DROP) + round) >> shift) + zero)`` where round is
+    ``q = clamp((((((acc + bias) * mult) >> PRODUCT_DROP) + round) >> shift) + zero)`` where round is
     ``round_neg`` if acc + bias is negative and ``round_pos`` otherwise; ``>>`` rounds towards minus infinity.
     zero, low and high come from the POST instruction.
 
@@ -54,9 +55,13 @@ class Channel:
     shift: int
 
     def __post_init__(self) -> None:
-        for name, low, high in (("bias", -(2**31), 2**31 - 1), ("mult", 0, 2**MULT_BITS - 1),
-                                ("round_pos", -(2**31), 2**31 - 1), ("round_neg", -(2**31), 2**31 - 1),
-                                ("shift", 0, 2**SHIFT_BITS - 1)):
+        for name, low, high in (
+            ("bias", -(2**31), 2**31 - 1),
+            ("mult", 0, 2**MULT_BITS - 1),
+            ("round_pos", -(2**31), 2**31 - 1),
+            ("round_neg", -(2**31), 2**31 - 1),
+            ("shift", 0, 2**SHIFT_BITS - 1),
+        ):
             if not low <= getattr(self, name) <= high:
                 raise ProgramError(f"{name} is {getattr(self, name)}; a channel record holds {low} to {high}")
 
@@ -68,8 +73,13 @@ class Channel:
     def unpack(cls, record: bytes) -> "Channel":
         """The inverse of pack; bits that mean nothing are ignored, as the hardware does."""
         bias, mult, round_pos, round_neg, shift = struct.unpack("<iIiiI", record)
-        return cls(bias=bias, mult=mult & (2**MULT_BITS - 1), round_pos=round_pos, round_neg=round_neg,
-                   shift=shift & (2**SHIFT_BITS - 1))
+        return cls(
+            bias=bias,
+            mult=mult & (2**MULT_BITS - 1),
+            round_pos=round_pos,
+            round_neg=round_neg,
+            shift=shift & (2**SHIFT_BITS - 1),
+        )
 
     def apply(self, acc: Ints, *, zero: int, low: int, high: int, acc_width: int = 32) -> Ints:
         """Requantised int8 values of partial sums ``acc`` (any shape)."""
@@ -111,17 +121,22 @@ class Add:
 
     def __post_init__(self) -> None:
         half = 2 ** (ADD_MULT_BITS - 1)
-        for name, least, most in (("mult_q", -half, half - 1), ("mult_other", -half, half - 1),
-                                  ("constant", -(2**(ADD_CONSTANT_BITS - 1)), 2**(ADD_CONSTANT_BITS - 1) - 1),
-                                  ("shift", 0, 2**ADD_SHIFT_BITS - 1),
-                                  ("low", -128, 127), ("high", -128, 127)):
+        for name, least, most in (
+            ("mult_q", -half, half - 1),
+            ("mult_other", -half, half - 1),
+            ("constant", -(2 ** (ADD_CONSTANT_BITS - 1)), 2 ** (ADD_CONSTANT_BITS - 1) - 1),
+            ("shift", 0, 2**ADD_SHIFT_BITS - 1),
+            ("low", -128, 127),
+            ("high", -128, 127),
+        ):
             if not least <= getattr(self, name) <= most:
                 raise ProgramError(f"{name} is {getattr(self, name)}; an add record holds {least} to {most}")
 
     def pack(self) -> bytes:
-        """The record: little-endian mult_q (32), mult_other (32), constant (64), shift, low, high, 0 (8 each)."""
-        return struct.pack("<iiqBbbx", self.mult_q, self.mult_other, self.constant, self.shift, self.low,
-                           self.high)
+        """Little-endian mult_q (32), mult_other (32), constant (64), shift, low, high, 0 (8 each)."""
+        return struct.pack(
+            "<iiqBbbx", self.mult_q, self.mult_other, self.constant, self.shift, self.low, self.high
+        )
 
     @classmethod
     def unpack(cls, record: bytes) -> "Add":
@@ -131,9 +146,14 @@ class Add:
         def signed(value: int, bits: int) -> int:
             return ((value + (1 << bits - 1)) & ((1 << bits) - 1)) - (1 << bits - 1)
 
-        return cls(mult_q=signed(mult_q, ADD_MULT_BITS), mult_other=signed(mult_other, ADD_MULT_BITS),
-                   constant=signed(constant, ADD_CONSTANT_BITS), shift=shift & (2**ADD_SHIFT_BITS - 1),
-                   low=low, high=high)
+        return cls(
+            mult_q=signed(mult_q, ADD_MULT_BITS),
+            mult_other=signed(mult_other, ADD_MULT_BITS),
+            constant=signed(constant, ADD_CONSTANT_BITS),
+            shift=shift & (2**ADD_SHIFT_BITS - 1),
+            low=low,
+            high=high,
+        )
 
     def apply(self, q: Ints, other: Ints) -> Ints:
         """The int8 sums of two arrays of stored int8 values."""

@@ -1,4 +1,5 @@
 """The named fabrics, and how a fabric is read from a TOML file."""
+
 import tomllib
 from pathlib import Path
 
@@ -8,16 +9,49 @@ from .fabric import Fabric
 PRESETS: dict[str, Fabric] = {
     fabric.name: fabric
     for fabric in (
-        Fabric(name="tiny", rows=4, cols=4, am_words=4096, wm_words=8192, pm_words=256, acc_depth=256,
-               fifo_depth=64, bus_bytes=4, profile_layers=64),
+        Fabric(
+            name="tiny",
+            rows=4,
+            cols=4,
+            am_words=4096,
+            wm_words=8192,
+            pm_words=256,
+            acc_depth=256,
+            fifo_depth=64,
+            bus_bytes=4,
+            profile_layers=64,
+        ),
         Fabric(name="sim8x8", rows=8, cols=8, am_words=16384, wm_words=32768),
         Fabric(name="sim16x16"),
         Fabric(name="sim32x16", rows=32, cols=16, am_words=4096),
-        Fabric(name="icebreaker", rows=4, cols=4, am_words=12288, wm_words=20480, pm_words=768, acc_depth=64,
-               fifo_depth=16, acc_width=24, bus_bytes=4, queue_depth=1, outstanding=1, profile_layers=0),
+        Fabric(
+            name="icebreaker",
+            rows=4,
+            cols=4,
+            am_words=12288,
+            wm_words=20480,
+            pm_words=768,
+            acc_depth=64,
+            fifo_depth=16,
+            acc_width=24,
+            bus_bytes=4,
+            queue_depth=1,
+            outstanding=1,
+            profile_layers=0,
+        ),
         Fabric(name="ulx3s_85f", rows=16, cols=16, am_words=6144, wm_words=14336, bus_bytes=4),
-        Fabric(name="ulx3s_25f", rows=8, cols=8, am_words=4096, wm_words=4096, pm_words=512, acc_depth=256,
-               fifo_depth=64, bus_bytes=4, profile_layers=0),
+        Fabric(
+            name="ulx3s_25f",
+            rows=8,
+            cols=8,
+            am_words=4096,
+            wm_words=4096,
+            pm_words=512,
+            acc_depth=256,
+            fifo_depth=64,
+            bus_bytes=4,
+            profile_layers=0,
+        ),
     )
 }
 DEFAULT = "sim16x16"
@@ -37,8 +71,10 @@ def load_fabric(name_or_file: str | Path | Fabric) -> Fabric:
         return preset
     path = Path(name_or_file)
     if not path.is_file():
-        raise FabricError(f"there is no fabric {str(name_or_file)!r}: it is neither a preset "
-                          f"({', '.join(PRESETS)}) nor a TOML file")
+        raise FabricError(
+            f"there is no fabric {str(name_or_file)!r}: it is neither a preset "
+            f"({', '.join(PRESETS)}) nor a TOML file"
+        )
     try:
         values = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -1,4 +1,5 @@
 """Register map of the fabric's AXI4-Lite port: 32-bit registers at byte addresses."""
+
 from enum import IntEnum
 
 
@@ -18,18 +19,18 @@ class Reg(IntEnum):
     FAULT_ADDRESS = 0x28  # R   DRAM address (bus faults), index of the instruction (illegal ones)
     FAULT_UNIT = 0x2C  # R   Unit at fault
     CYCLES_LO = 0x30  # R   cycles from doorbell to done of the run under way or the last one
-    CYCLES_HI = 0x34  # R
+    CYCLES_HI = 0x34  # R   high half
     RETIRED = 0x38  # R   instructions completed in that run
     PROFILE_INDEX = 0x3C  # RW  bits 3:0 Cause, bits 6:4 Unit, bits 16:7 layer
-    PROFILE_DATA = 0x40  # R   that counter; 0 where profile_layers is too small. Valid 8 cycles after the index.
+    PROFILE_DATA = 0x40  # R   that counter, 8 cycles after the index; 0 where profile_layers is too small
 
 
 class Control(IntEnum):
     """Bits of CONTROL. RESET aborts a run; poll STATUS until BUSY is clear."""
 
-    START = 1 << 0
-    RESET = 1 << 1
-    CLEAR_PROFILE = 1 << 2
+    START = 1 << 0  # run the program
+    RESET = 1 << 1  # abort a run
+    CLEAR_PROFILE = 1 << 2  # set all counters of the profile to 0; BUSY until done
 
 
 class Status(IntEnum):
@@ -44,11 +45,11 @@ class Fault(IntEnum):
     """Why a run was stopped."""
 
     NONE = 0
-    ILLEGAL_INSTRUCTION = 1
-    READ_RESPONSE = 2
-    WRITE_RESPONSE = 3
-    WATCHDOG = 4
-    ABORTED = 5
+    ILLEGAL_INSTRUCTION = 1  # an opcode that does not exist
+    READ_RESPONSE = 2  # SLVERR or DECERR to a read
+    WRITE_RESPONSE = 3  # the same to a write
+    WATCHDOG = 4  # WATCHDOG cycles have passed
+    ABORTED = 5  # CONTROL.RESET
 
 
 MAGIC_WORD = 0x434C_5341  # "CLSA"

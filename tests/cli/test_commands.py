@@ -1,4 +1,5 @@
 """The other commands: compile, inspect, fabrics, verilog, demo, doctor; readable and as JSON."""
+import os
 import subprocess
 import sys
 
@@ -105,6 +106,13 @@ def test_doctor_names_what_is_missing_and_what_to_type(celosia_cli, monkeypatch)
     monkeypatch.setattr(celosia.doctor, "_version", lambda command, arguments: "18.1")
     told = {finding.name: finding for finding in celosia.doctor.examine()}
     assert told["clang++"].ok and not told["make"].ok and not told["make"].needed
+
+
+def test_a_terminal_without_box_characters_is_no_obstacle():
+    done = subprocess.run([sys.executable, "-c", "from celosia.cli.main import main; main()", "demo",
+                           "--device", "emulator", "--fabric", "tiny"], capture_output=True, timeout=120,
+                          env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0 and b"36 of 36 digits right" in done.stdout, done.stderr
 
 
 def test_the_installed_command_starts(tmp_path):

@@ -4,6 +4,7 @@ import zipfile
 import numpy as np
 import pytest
 from celosia.host.importers.tflite_writer import ModelSpec, OpSpec, TensorSpec
+from support import single_ops
 
 import celosia.cli.commands
 
@@ -165,6 +166,17 @@ def test_a_folder_that_does_not_exist_is_told_before_the_work_is_done(celosia_cl
         monkeypatch.setattr(celosia.cli.commands, name, lambda *_, **__: pytest.fail("work was done"))
     given = [digits if argument == "MODEL" else argument for argument in arguments]
     assert "no folder" in refused(celosia_cli, *given, tmp_path / "none" / "file")
+
+
+def test_a_model_that_the_framework_refuses_cannot_be_checked_but_by_our_own_kernels(celosia_cli, tmp_path):
+    """As converters of old wrote: per-channel quantisation of a bias along an axis that it lacks."""
+    spec = single_ops.depthwise(np.random.default_rng(7), channels=2)
+    spec.tensors[2].axis = 3
+    (tmp_path / "net.tflite").write_bytes(spec.build())
+    arguments = ("run", tmp_path / "net.tflite", *EMULATOR, "--check")
+    complaint = celosia_cli(*arguments).complaint
+    assert "LiteRT cannot load this model" in complaint and "--rounding tflm" in complaint
+    assert celosia_cli(*arguments, "--rounding", "tflm").code == 0
 
 
 @pytest.mark.parametrize("where", ["before", "after", "without"])

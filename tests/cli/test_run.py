@@ -175,7 +175,12 @@ def test_rounding_tflm_is_the_other_rule_and_checks_against_its_own_reference(ce
     assert 0 < off.sum() and off.max() == 1
 
 
-def test_a_later_failure_keeps_what_was_computed(celosia_cli, digits, images, golden, tmp_path, monkeypatch):
+FAULT = FaultError("the fabric stopped: a read from address 0x40", code=2, address=0x40, unit=0)
+
+
+@pytest.mark.parametrize("trouble,code,told", [(FAULT, 3, "0x40"), (KeyboardInterrupt(), 130, "stopped")])
+def test_a_later_failure_keeps_what_was_computed(celosia_cli, digits, images, golden, tmp_path, monkeypatch,
+                                                 trouble, code, told):
     opened = celosia.cli.job.open_device
 
     def failing(*arguments, **options):
@@ -184,7 +189,7 @@ def test_a_later_failure_keeps_what_was_computed(celosia_cli, digits, images, go
 
         def run_twice(*arguments, **options):
             if not left[0]:
-                raise FaultError("the fabric stopped: a read from address 0x40", code=2, address=0x40, unit=0)
+                raise trouble
             left[0] -= 1
             return run(*arguments, **options)
 
@@ -196,8 +201,8 @@ def test_a_later_failure_keeps_what_was_computed(celosia_cli, digits, images, go
     outcome = celosia_cli("run", digits, tmp_path / "three.npy", *EMULATOR, "--check", "--out",
                           tmp_path / "out.npz",
                           "--json")
-    assert outcome.code == 3
-    assert "0x40" in outcome.complaint and "stopped after 2 of 3 samples" in outcome.stderr
+    assert outcome.code == code
+    assert told in outcome.complaint and "stopped after 2 of 3 samples" in outcome.stderr
     assert (outcome.json["samples"], outcome.json["exact"]) == (2, True)
     found = outputs(tmp_path / "out.npz")
     assert list(found) == ["out0_0", "out0_1"]

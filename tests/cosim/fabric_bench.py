@@ -31,7 +31,7 @@ TEST = {"timeout_time": 200_000 * PERIOD, "timeout_unit": "ns"}
 MEMORY_BYTES = 1 << 16
 POLL = 40  # cycles between looks at STATUS
 
-HOLDS = {  # channels that the fabric drives, and what must not change while it waits there
+OFFERS = {  # the channels on which the fabric offers something, and what
     "s_axil": {"b": ["bresp"], "r": ["rdata", "rresp"]},
     "m_axi": {"aw": ["awaddr", "awlen", "awsize", "awburst"], "w": ["wdata", "wstrb", "wlast"],
               "ar": ["araddr", "arlen", "arsize", "arburst"]},
@@ -63,7 +63,7 @@ class Bench:
     """A fabric out of reset, its host and its memory."""
 
     def __init__(self, dut, seed):
-        logging.getLogger(f"cocotb.{dut._name}").setLevel(logging.ERROR)  # the models tell of each transfer
+        dut._log.setLevel(logging.ERROR)  # the models log every transfer below it
         self.dut, self.rng = dut, np.random.default_rng(seed)
         self.memory = Memory(MEMORY_BYTES)
         self.host = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
@@ -74,7 +74,7 @@ class Bench:
         dut.clk.value = 0
         dut.rst.value = 0
         bench = cls(dut, seed)
-        dut._log.info("seed %d", seed)
+        cocotb.log.info("seed %d", seed)
         await Timer(1, "ns")
         dut.rst.value = 1  # before the first edge of the clock; the models see it rise
         await Timer(1, "ns")
@@ -85,22 +85,18 @@ class Bench:
         return bench
 
     def pause(self, chance):
-        """Let every channel of both buses, either way, rest in so many of the cycles."""
-        for part in (self.host.write_if, self.slave.write_if):
-            for channel in (part.aw_channel, part.w_channel, part.b_channel):
-                channel.set_pause_generator(self.rng.random() < chance for _ in repeat(None))
-        for part in (self.host.read_if, self.slave.read_if):
-            for channel in (part.ar_channel, part.r_channel):
+        """From now on every channel of both buses rests, at the bench's end, in so many of the cycles."""
+        for model in (self.host, self.slave):
+            write, read = model.write_if, model.read_if
+            for channel in (write.aw_channel, write.w_channel, write.b_channel,
+                            read.ar_channel, read.r_channel):
                 channel.set_pause_generator(self.rng.random() < chance for _ in repeat(None))
 
     async def read(self, reg, size=4):
+        """A register, or with ``size`` 8 it and the next as one number."""
         answer = await self.host.read(reg, size)
         assert answer.resp == AxiResp.OKAY, f"reading {reg!r}: {answer.resp!r}"
         return int.from_bytes(answer.data, "little")
-
-    async def read_pair(self, low):
-        """A register and the one after it, as one number."""
-        return await self.read(low, 8)
 
     async def write(self, reg, value):
         answer = await self.host.write(reg, value.to_bytes(4, "little"))
@@ -121,22 +117,23 @@ class Bench:
         raise AssertionError(f"still busy after {MOST_CYCLES} cycles: STATUS {status:#x}")
 
     async def good_run(self, address, count):
-        """Returns its cycles."""
+        """A run that must end well; returns its cycles."""
         await self.start_run(address, count)
         status = await self.end_run()
         assert status == Status.DONE, f"{status!r}, fault {await self.fault()}"
         assert await self.read(Reg.RETIRED) == count
         assert await self.fault() == (Fault.NONE, 0, 0)
-        return await self.read_pair(Reg.CYCLES_LO)
+        return await self.read(Reg.CYCLES_LO, size=8)
 
     async def fault(self):
+        """Code, address, unit."""
         return tuple([await self.read(reg) for reg in (Reg.FAULT, Reg.FAULT_ADDRESS, Reg.FAULT_UNIT)])
 
 
 async def watch(dut):
     """AXI, A3.2.1: what the fabric offers stays until it is taken."""
     channels = {f"{bus}_{channel}": [getattr(dut, f"{bus}_{name}") for name in payload]
-                for bus, channels in HOLDS.items() for channel, payload in channels.items()}
+                for bus, channels in OFFERS.items() for channel, payload in channels.items()}
     handshakes = [(name, getattr(dut, f"{name}valid"), getattr(dut, f"{name}ready")) for name in channels]
     offered = {}
     edge = RisingEdge(dut.clk)
@@ -163,7 +160,6 @@ class Case:
         self.bench, self.network = bench, network
         self.program = emit(schedule(network.plan(), FABRIC))
         self.run, = self.program.steps
-        self.code = self.program.setup, (self.run.address, self.run.count)
         assert self.program.dram_bytes <= MEMORY_BYTES
         put_program(bench.memory.data, self.program)
         self.model = Emulator(FABRIC, bench.memory.data.copy())  # for what else a run leaves in memory
@@ -234,7 +230,7 @@ async def registers_say_what_it_is(dut):
     bench = await Bench.start(dut, seed=1)
     assert await bench.read(Reg.MAGIC) == MAGIC_WORD
     assert await bench.read(Reg.VERSION) == ISA_VERSION
-    assert await bench.read_pair(Reg.FINGERPRINT_LO) == FABRIC.fingerprint
+    assert await bench.read(Reg.FINGERPRINT_LO, size=8) == FABRIC.fingerprint
     kept = Reg.PROGRAM_ADDRESS, Reg.PROGRAM_COUNT, Reg.WATCHDOG
     for reg in (*kept, Reg.STATUS, Reg.FAULT, Reg.CYCLES_LO, Reg.RETIRED, Reg.CONTROL):
         assert await bench.read(reg) == 0, reg
@@ -286,7 +282,7 @@ async def a_network_with_every_kind_of_layer(dut):
     await bench.write(Reg.CONTROL, Control.CLEAR_PROFILE)
     assert await bench.end_run() == Status.DONE
     cycles = await case.check()
-    dut._log.info("%d cycles, predicted %d", cycles, case.program.predicted)
+    cocotb.log.info("%d cycles, predicted %d", cycles, case.program.predicted)
 
     async def profile(unit, *causes):
         """Cycles of a unit in all layers."""

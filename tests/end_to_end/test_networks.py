@@ -1,4 +1,5 @@
-"""Whole networks on the compiled hardware: every output bit, cycles against the prediction, every array shape."""
+"""Whole networks on the compiled hardware: every output bit, predicted cycles, every array shape."""
+
 import csv
 
 import numpy as np
@@ -19,8 +20,10 @@ SHAPES = [(1, 1), (3, 5), (4, 4), (8, 8), (8, 16), (32, 16)]
 def golden(models, name, sample):
     """Inputs and expected outputs of one golden sample."""
     with np.load(models / "goldens" / f"{name}.npz") as held:
-        return ([held[f"in{i}_{sample}"] for i in range(16) if f"in{i}_{sample}" in held],
-                [held[f"ref{o}_{sample}"] for o in range(16) if f"ref{o}_{sample}" in held])
+        return (
+            [held[f"in{i}_{sample}"] for i in range(16) if f"in{i}_{sample}" in held],
+            [held[f"ref{o}_{sample}"] for o in range(16) if f"ref{o}_{sample}" in held],
+        )
 
 
 def ic01(models):
@@ -100,16 +103,27 @@ def test_random_layers_equal_numpy_on_any_array_with_a_stalling_memory(rows, col
         np.testing.assert_array_equal(output[0], values[tensor], err_msg=f"tensor {tensor}")
 
 
-@pytest.mark.parametrize("name", ["mlperf_kws_dscnn", "mlperf_vww_mnv1_025_96", "mlperf_ad_fcae", "tflm_person_detect",
-                                  "cfu_model_magic_wand", "silabs_micro_speech"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mlperf_kws_dscnn",
+        "mlperf_vww_mnv1_025_96",
+        "mlperf_ad_fcae",
+        "tflm_person_detect",
+        "cfu_model_magic_wand",
+        "silabs_micro_speech",
+    ],
+)
 def test_other_networks_are_exact_too(models, sim16x16, name):
     program = celosia.compile(models / f"{name}.tflite")
     with np.load(models / "goldens" / f"{name}.npz") as held:
         kind = "ref" if "ref0_0" in held else "tflm"
         sample = 0
         while f"in0_{sample}" in held and sample < 2:
-            inputs = [held[f"in{i}_{sample}"].reshape(program.graph.tensors[t].shape)
-                      for i, t in enumerate(program.graph.inputs)]
+            inputs = [
+                held[f"in{i}_{sample}"].reshape(program.graph.tensors[t].shape)
+                for i, t in enumerate(program.graph.inputs)
+            ]
             result = sim16x16.run(program, inputs)
             for o, output in enumerate(result.outputs):
                 np.testing.assert_array_equal(output.reshape(-1), held[f"{kind}{o}_{sample}"].reshape(-1))

@@ -106,7 +106,7 @@ def golden(layer, image, other):
 
 
 def mixed(rng):
-    """A network with every mode, kernel form and stride, residual adds, and channel counts that fit no array."""
+    """Every mode, kernel form and stride, residual adds, and channel counts that fit no array."""
     net = Network(rng, (12, 10, 3))
     a = net.conv(0, 16)
     b = net.conv(a, 16)

@@ -151,8 +151,9 @@ def test_the_profile_of_the_rtl_accounts_for_the_run():
     profile = driver.read_profile(6)
     assert profile.shape == (6, len(Unit), len(Cause))
     assert not profile[2:].any()
-    for unit in Unit:
-        assert abs(profile[:, unit].sum() - stats.cycles) <= 4
+    used = profile.sum(axis=(0, 2))  # a unit's account ends with its last instruction
+    assert (used > 0).all() and (used <= stats.cycles).all()
+    assert stats.cycles - used[Unit.STORE] <= 30
     assert profile[0, Unit.LOAD, Cause.BUSY] > 0 and profile[1, Unit.STREAM, Cause.BUSY] > 0
     driver.clear_profile()
     assert not driver.read_profile(2).any()

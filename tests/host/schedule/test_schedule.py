@@ -1,4 +1,5 @@
 """Scheduled layers on the ISA emulator against NumPy int64, with memories of every size."""
+
 import numpy as np
 import pytest
 from celosia.host.emit.emit import emit
@@ -47,8 +48,15 @@ def test_every_kind_of_layer_equals_numpy_on_chip(rows, cols):
 
 @pytest.mark.parametrize("rows,cols", SIZES)
 def test_every_kind_of_layer_equals_numpy_when_nothing_fits(rows, cols):
-    fabric = Fabric(rows=rows, cols=cols, am_words=-(-3300 // rows), wm_words=5 * rows + 100,
-                    pm_words=2 * (cols + 1), acc_depth=16, fifo_depth=4)
+    fabric = Fabric(
+        rows=rows,
+        cols=cols,
+        am_words=-(-3300 // rows),
+        wm_words=5 * rows + 100,
+        pm_words=2 * (cols + 1),
+        acc_depth=16,
+        fifo_depth=4,
+    )
     program = check(mixed(np.random.default_rng(rows * 100 + cols)), fabric, outputs=[3, 6, 11])
     assert program.memory["segments"][0]["spilled"] and not program.memory["weights_resident"]
 
