@@ -32,7 +32,8 @@ LATENCY_BUBBLE = 64
 """About how many cycles pass from the last pixel of a layer to the first that may depend on it: the last tile
 of a layer is kept small, so that this is hidden behind it."""
 INPUT_CHUNKS = 4
-"""An input image is loaded in so many parts, so that the first rows can be worked on early."""
+INPUT_CHUNK_BYTES = 512
+"""An input image is loaded in up to so many parts of at least so many bytes: work starts on the first rows."""
 
 Shape = tuple[int, int, int]
 Bytes = npt.NDArray[np.uint8]
@@ -341,8 +342,10 @@ class _Scheduler:
                     items += self._halo(
                         views[tensor], 0, self.layouts[tensor].height, self._pad(segment, tensor), tag
                     )
+                    size = self.layouts[tensor].height * self.tensors[tensor].row_bytes
+                    chunks = max(1, min(INPUT_CHUNKS, size // INPUT_CHUNK_BYTES))
                     items += self._load_image(
-                        tensor, views[tensor], 0, self.layouts[tensor].height, tag, INPUT_CHUNKS
+                        tensor, views[tensor], 0, self.layouts[tensor].height, tag, chunks
                     )
             if layer.output in views:
                 owner = segment.share.get(layer.output, layer.output)
