@@ -12,7 +12,7 @@ from ...rtl.contract.errors import InputError
 from ...rtl.contract.fabric import Fabric
 from ...rtl.contract.isa import Cause, Unit
 from ...rtl.contract.registers import Reg, Status
-from ..emit.program import DramTensor, FabricRun, Program
+from ..emit.program import DramTensor, FabricRun, LayerInfo, Program
 from ..graph.ir import Graph
 from ..link.link import Link, RunProgress
 from ..reference import run_op
@@ -34,23 +34,16 @@ FINISH = "finish"
 
 
 @dataclass(frozen=True)
-class LayerResult:
+class LayerResult(LayerInfo):
     """One layer's share of a run.
 
-    ``cycles`` is 0 for what the host did; ``stalls`` names what the array waited for.
+    ``cycles`` is 0 for what the host did, ``seconds`` for what the fabric did; ``stalls`` names what the
+    array waited for.
     """
 
-    index: int
-    name: str
-    op: str
-    where: str
-    reason: str
-    macs: int
     cycles: int
-    predicted: int
     stalls: Mapping[str, int]
     seconds: float
-    proof: str
 
 
 @dataclass(frozen=True)
@@ -226,8 +219,7 @@ def _layers(program: Program, profile: npt.NDArray[np.int64], cycles: int,
             if layer.index == last and finish > 0:
                 count += finish
                 stalls[FINISH] = finish
-        yield LayerResult(layer.index, layer.name, layer.op, layer.where, layer.reason, layer.macs, count,
-                          layer.predicted, stalls, seconds, layer.proof)
+        yield LayerResult(**vars(layer), cycles=count, stalls=stalls, seconds=seconds)
 
 
 def named_inputs(graph: Graph, inputs: Inputs) -> dict[int, Array]:

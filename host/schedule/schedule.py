@@ -33,7 +33,7 @@ LATENCY_BUBBLE = 64
 of a layer is kept small, so that this is hidden behind it."""
 INPUT_CHUNKS = 4
 INPUT_CHUNK_BYTES = 512
-"""An input image is loaded in up to so many parts of at least so many bytes: work starts on the first rows."""
+"""An input image is loaded in up to so many parts of at least so many bytes: its first rows are there early."""
 
 Shape = tuple[int, int, int]
 Bytes = npt.NDArray[np.uint8]
@@ -339,19 +339,14 @@ class _Scheduler:
             for tensor in (layer.input, layer.other):
                 if tensor in segment.inputs and tensor in views and tensor not in arrived:
                     arrived.add(tensor)
-                    items += self._halo(
-                        views[tensor], 0, self.layouts[tensor].height, self._pad(segment, tensor), tag
-                    )
+                    items += self._border(segment, tensor, views[tensor], tag)
                     size = self.layouts[tensor].height * self.tensors[tensor].row_bytes
                     chunks = max(1, min(INPUT_CHUNKS, size // INPUT_CHUNK_BYTES))
                     items += self._load_image(
                         tensor, views[tensor], 0, self.layouts[tensor].height, tag, chunks
                     )
             if layer.output in views:
-                owner = segment.share.get(layer.output, layer.output)
-                items += self._halo(
-                    views[owner], 0, self.layouts[owner].height, self._pad(segment, owner), tag
-                )
+                items += self._border(segment, layer.output, views[layer.output], tag)
             if step not in images.strips:
                 items += self._layer(layer, tag, 0, layer.out_shape[0], views)
             else:
@@ -359,8 +354,11 @@ class _Scheduler:
             if layer.output in segment.outputs and layer.output in views:
                 items += self._store_image(layer.output, views[layer.output], 0, layer.out_shape[0], tag)
 
-    def _pad(self, segment: Segment, tensor: int) -> int:
-        return next((layer.pad_value for layer in segment.layers if layer.input == tensor), 0)
+    def _border(self, segment: Segment, tensor: int, view: View, tag: int) -> Iterator[Item]:
+        """Fill the halo of a whole image with what its readers take for zero."""
+        layout = view.layout
+        value = next((layer.pad_value for layer in segment.layers if layer.input == tensor), 0)
+        return self._halo(view, -layout.top, layout.height + layout.bottom, layout.height, value, tag)
 
     def _strips(self, segment: Segment, step: int, views: dict[int, View]) -> Iterator[Item]:
         """A layer with spilled images, some rows at a time; two sets of buffers let transfers run behind."""
@@ -375,7 +373,7 @@ class _Scheduler:
                 view = View(bases[number % len(bases)] + layout.start - low * layout.pitch, layout)
                 here[tensor] = view
                 if tensor == layer.input:
-                    yield from self._strip_halo(
+                    yield from self._halo(
                         view, low, high, self.layouts[tensor].height, layer.pad_value, tag
                     )
                 if tensor != layer.output:
@@ -595,25 +593,10 @@ class _Scheduler:
                     (Access(Memory.AM, low, low + (count - 1) * pitch + size, True),),
                 )
 
-    def _halo(self, view: View, first: int, last: int, value: int, tag: int) -> Iterator[Item]:
-        """Fill the halo of a whole image: above, below, and the gaps between the rows."""
-        layout = view.layout
-        row = layout.width * layout.channels
-        if layout.start:
-            yield from self._fill(view.origin - layout.start, 1, layout.start, 0, value, tag)
-        if layout.height > 1 and layout.left + layout.right:
-            yield from self._fill(
-                view.origin + row, layout.height - 1, layout.pitch - row, layout.pitch, value, tag
-            )
-        end = view.at(last - 1, 0) + row
-        tail = view.origin - layout.start + layout.size - end
-        if tail > 0:
-            yield from self._fill(end, 1, tail, 0, value, tag)
-
-    def _strip_halo(
+    def _halo(
         self, view: View, low: int, high: int, height: int, value: int, tag: int
     ) -> Iterator[Item]:
-        """Fill what of a strip lies outside the image: rows above and below, and columns beside its rows."""
+        """Fill what of rows low to high-1 lies outside an image: rows above and below, columns beside."""
         layout = view.layout
         row = layout.width * layout.channels
         edge = layout.left * layout.channels
