@@ -33,7 +33,7 @@ LATENCY_BUBBLE = 64
 of a layer is kept small, so that this is hidden behind it."""
 INPUT_CHUNKS = 4
 INPUT_CHUNK_BYTES = 512
-"""An input image is loaded in up to so many parts of at least so many bytes: its first rows are there early."""
+"""An input image is loaded in up to so many parts of at least so many bytes: work can start early."""
 
 Shape = tuple[int, int, int]
 Bytes = npt.NDArray[np.uint8]

@@ -6,9 +6,9 @@ import numpy as np
 from celosia.rtl.contract.fabric import Fabric
 from celosia.rtl.signatures import pixel_tags
 from celosia.sim.cosim import parameters
-from celosia.sim.feed import Tile, schedule
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
+from support.feed import Tile, schedule
 
 FABRIC = Fabric(**parameters())
 TAGS = pixel_tags(FABRIC)

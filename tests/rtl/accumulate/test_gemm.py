@@ -8,7 +8,7 @@ from amaranth.sim import Simulator
 from celosia.rtl.accumulate.accumulators import Accumulators
 from celosia.rtl.contract.fabric import Fabric
 from celosia.rtl.systolic.array import SystolicArray
-from celosia.sim.feed import Tile, schedule
+from support.feed import Tile, schedule
 
 
 @pytest.mark.parametrize("shape, pixels, tiles", [

@@ -6,7 +6,7 @@ from amaranth import ResetInserter, Signal
 from amaranth.sim import Simulator
 from celosia.rtl.contract.fabric import Fabric
 from celosia.rtl.systolic.array import SystolicArray
-from celosia.sim.feed import Tile, schedule
+from support.feed import Tile, schedule
 
 SHAPES = [(1, 1), (3, 5), (5, 3), (4, 4), (8, 16)]
 FIELDS = ("valid", "first", "last", "index", "again_1", "again_2")

@@ -23,7 +23,7 @@ def cache(tmp_path, monkeypatch):
     (tmp_path / "rtl" / "a.py").write_text("one")
     calls = []
 
-    def elaborate(fabric):
+    def elaborate(fabric, folder):
         calls.append("elaborate")
         return f"module {fabric.fingerprint};"
 
@@ -65,7 +65,7 @@ def test_a_source_change_that_does_not_change_the_verilog_only_elaborates(cache)
 
 def test_the_place_of_a_source_line_does_not_count(cache, monkeypatch):
     texts = iter(['(* src = "a.py:1" *) wire x;', '(* src = "a.py:22" *) wire x;', "wire y;"])
-    monkeypatch.setattr(build, "_elaborate", lambda fabric: next(texts))
+    monkeypatch.setattr(build, "_elaborate", lambda fabric, folder: next(texts))
     found = []
     for text in "123":
         (cache.folder / "rtl" / "a.py").write_text(text)
@@ -128,7 +128,7 @@ def slow(verilog, tools, target, folder, progress):
         log.write("built ")
     time.sleep(1)
     target.write_text(verilog)
-build._elaborate = lambda fabric: "module x;"
+build._elaborate = lambda fabric, folder: "module x;"
 build._build = slow
 print(build.library(Fabric(rows=2, cols=2), lambda *stage: None))
 """)
@@ -149,7 +149,7 @@ from celosia.sim.native import build
 def stuck(*_):
     open({str(tmp_path / "started")!r}, "w").close()
     time.sleep(60)
-build._elaborate = lambda fabric: "module x;"
+build._elaborate = lambda fabric, folder: "module x;"
 build._run = stuck
 build.library(Fabric(rows=2, cols=2))
 """)
