@@ -386,8 +386,9 @@ class Stream(Instruction):
     they go to the result FIFO in order of p instead of staying in the accumulators.
 
     Illegal: a count of 0; more than acc_depth pixels, unless tiles, u_count and v_count are 1 and clear and
-    emit are set (then nothing stays); ``clear`` not set, unless the Stream just before has ``emit`` not set
-    and as many pixels; a read outside the memory by a row whose weights are not all zero.
+    emit are set (then nothing stays); ``clear`` not set where nothing is kept: the last Stream with it must
+    have had at least as many pixels, and none since may have had ``emit``; a read outside the memory by a row
+    whose weights are not all zero.
     """
 
     OPCODE = 4
@@ -421,10 +422,10 @@ class Stream(Instruction):
         )
         machine.require(
             self,
-            self.clear == 1 or machine.kept == self.pixels,
+            self.clear == 1 or machine.kept >= self.pixels,
             f"goes on with {self.pixels} sums where the Stream before kept {machine.kept}",
         )
-        machine.kept = 0 if self.emit else self.pixels
+        machine.kept = 0 if self.emit else self.pixels if self.clear else machine.kept
         machine.require(
             self,
             self.tiles <= len(machine.tiles),

@@ -34,8 +34,8 @@ MODULE = "celosia_fabric"
 
 PASSES = ("proc", "flatten", "pmuxtree", "opt_expr", "opt_clean", "opt_dff", "opt_merge", "opt_expr",
           "opt_clean", "memory_collect")
-"""What Yosys does to the fabric for Verilator. Without flatten, pmuxtree, opt_dff and opt_merge, so with the passes
-of the Verilog that is shipped, a 16x16 fabric runs at two thirds of the speed."""
+"""What Yosys does to the fabric for Verilator. Without flatten, pmuxtree, opt_dff and opt_merge, as in the
+Verilog that is shipped, a 16x16 fabric runs at two thirds of the speed."""
 
 VERILATOR_FLAGS = (
     "--cc", "--top-module", MODULE, "--prefix", PREFIX,

@@ -16,7 +16,8 @@ module celosia_fabric #(parameter W = `BUS_BITS, parameter S = W / 8) (
   input m_axi_rlast, input m_axi_rvalid, output m_axi_rready);
 
   // 0 start (bit 0 reads, bit 1 writes, bit 2 both at once), 1 status, 2/3 read and write address, 4 beats - 1,
-  // 5 size, 6 type, 7 bursts, 8 flaws (1 early WLAST, 2 no WLAST, 4 AR moves while it waits, 8 AWVALID falls),
+  // 5 size, 6 type, 7 bursts, 8 flaws (1 early WLAST, 2 no WLAST, 4 AR moves while it waits, 8 AWVALID falls;
+  // 16 takes answers every second cycle only, which is no flaw),
   // 9 strobes of the last beat
   reg [31:0] file [0:63];
   reg [31:0] now, ar_at, r_at, w_at, b_at, end_at;
@@ -24,7 +25,7 @@ module celosia_fabric #(parameter W = `BUS_BITS, parameter S = W / 8) (
   reg [31:0] ar_left, r_left, aw_left, w_left, b_left, r_address, w_address;
   reg [7:0] r_index, w_index, w_beat;
   reg [1:0] responses;
-  reg wobble, ids_wrong, lasts_wrong;
+  reg wobble, ids_wrong, lasts_wrong, r_waits, b_waits, fell;
   reg [7:0] r_beat;
   wire busy = |r_left | |b_left | |aw_left;
   wire go_writes = file[0][2] | r_left == 0;
@@ -39,8 +40,8 @@ module celosia_fabric #(parameter W = `BUS_BITS, parameter S = W / 8) (
   wire at_end = w_beat == file[4][7:0];
   assign m_axi_wlast = file[8][0] ? w_beat == 0 : at_end & ~file[8][1];
   assign m_axi_wstrb = at_end ? file[9][S-1:0] : {S{1'b1}};
-  assign m_axi_rready = m_axi_rvalid;  // a combinational answer must do
-  assign m_axi_bready = 1;
+  assign m_axi_rready = m_axi_rvalid & ~(file[8][4] & wobble);  // a combinational answer must do
+  assign m_axi_bready = ~(file[8][4] & wobble);
 
   assign s_axil_awready = s_axil_awvalid & s_axil_wvalid & ~s_axil_bvalid, s_axil_wready = s_axil_awready;
   assign s_axil_arready = ~s_axil_rvalid & s_axil_araddr != 8'hf0;
@@ -48,6 +49,9 @@ module celosia_fabric #(parameter W = `BUS_BITS, parameter S = W / 8) (
   always @(posedge clk) begin
     now <= now + 1;
     wobble <= ~wobble;
+    r_waits <= m_axi_rvalid & ~m_axi_rready;
+    b_waits <= m_axi_bvalid & ~m_axi_bready;
+    fell <= fell | r_waits & ~m_axi_rvalid | b_waits & ~m_axi_bvalid;
     if (s_axil_bready) s_axil_bvalid <= 0;
     if (s_axil_awready) begin
       file[s_axil_awaddr[7:2]] <= s_axil_wdata;
@@ -69,7 +73,7 @@ module celosia_fabric #(parameter W = `BUS_BITS, parameter S = W / 8) (
       s_axil_rvalid <= 1;
       s_axil_rresp <= s_axil_araddr == 8'hf4 ? 2 : 0;
       case (s_axil_araddr[7:2])
-        1: s_axil_rdata <= {26'b0, lasts_wrong, ids_wrong, responses, 1'b0, busy};
+        1: s_axil_rdata <= {25'b0, fell, lasts_wrong, ids_wrong, responses, 1'b0, busy};
         16: s_axil_rdata <= r_at - ar_at;
         17: s_axil_rdata <= b_at - w_at;
         18: s_axil_rdata <= end_at;
@@ -93,14 +97,14 @@ module celosia_fabric #(parameter W = `BUS_BITS, parameter S = W / 8) (
       w_left <= w_left - 1; w_index <= w_index + 1; w_beat <= at_end ? 0 : w_beat + 1;
       if (at_end & w_at == 0) w_at <= now;
     end
-    if (m_axi_bvalid) begin
+    if (m_axi_bvalid & m_axi_bready) begin
       b_left <= b_left - 1; responses <= responses | m_axi_bresp; ids_wrong <= ids_wrong | m_axi_bid != 1;
       if (b_at == 0) b_at <= now;
       end_at <= now;
     end
     if (rst) begin
       ar_left <= 0; r_left <= 0; aw_left <= 0; w_left <= 0; b_left <= 0; s_axil_bvalid <= 0; s_axil_rvalid <= 0;
-      now <= 0; wobble <= 0; r_beat <= 0; w_beat <= 0;
+      now <= 0; wobble <= 0; fell <= 0; r_waits <= 0; b_waits <= 0; r_beat <= 0; w_beat <= 0;
     end
   end
 endmodule

@@ -11,8 +11,8 @@ from celosia.sim.native.model import Memory, NativeModel
 START, STATUS, READ_AT, WRITE_AT, BEATS, SIZE, TYPE, BURSTS, FLAWS, STROBES = range(0, 40, 4)
 READ_LATENCY, WRITE_LATENCY, LAST_CYCLE = 64, 68, 72
 READS, WRITES, TOGETHER = 1, 2, 4
-BUSY, RESPONSES, ID_WRONG, LAST_WRONG = 1, 3 << 2, 1 << 4, 1 << 5
-EARLY_LAST, NO_LAST, MOVING_ADDRESS, FALLING_VALID = 1, 2, 4, 8
+BUSY, RESPONSES, ID_WRONG, LAST_WRONG, VALID_FELL = 1, 3 << 2, 1 << 4, 1 << 5, 1 << 6
+EARLY_LAST, NO_LAST, MOVING_ADDRESS, FALLING_VALID, SLOW = 1, 2, 4, 8, 16
 VERILOG = (Path(__file__).parent / "stand_in.v").read_text()
 
 
@@ -39,7 +39,7 @@ class Bench:
         self.start(what, **how)
         self.model.wait_clear(STATUS, BUSY, max_cycles=max_cycles)
         status = self.model.read(STATUS)
-        assert not status & (ID_WRONG | LAST_WRONG)
+        assert not status & (ID_WRONG | LAST_WRONG | VALID_FELL)
         return (status & RESPONSES) >> 2
 
 
@@ -47,12 +47,13 @@ class Bench:
     Memory(read_latency=1, write_latency=1), Memory(), Memory(read_latency=100, outstanding=1),
     Memory(stall=0.6, seed=1), Memory(stall={"R": 0.9, "B": 0.9}, seed=2, bytes_per_cycle=Fraction(3, 2)),
 ], ids=["fast", "default", "slow", "stalls", "stalls and slow"])
-def test_a_copy_arrives_whatever_the_memory_does(library, memory):
+@pytest.mark.parametrize("flaws", [0, SLOW], ids=["quick manager", "slow manager"])
+def test_a_copy_arrives_whatever_the_memory_does(library, memory, flaws):
     bench = Bench(library, memory)
     want = bench.dram.copy()
     count = 16 * 4 * bench.bus
     want[0x8000:0x8000 + count] = want[0x1000:0x1000 + count]
-    assert bench.run(READS | WRITES, read=0x1000, write=0x8000, beats=16, bursts=4) == 0
+    assert bench.run(READS | WRITES, read=0x1000, write=0x8000, beats=16, bursts=4, flaws=flaws) == 0
     np.testing.assert_array_equal(bench.dram, want)
     counters = bench.model.counters
     assert (counters.read_bursts, counters.read_beats) == (4, 64)
