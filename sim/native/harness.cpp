@@ -233,7 +233,7 @@ private:
     }
 
     void drive_b(Vfabric &top, uint64_t cycle) {
-
+        if (b_valid_) return;
         b_valid_ = complete_ > 0 && cycle >= writes_.front().due && moves(kB);
         top.m_axi_bvalid = b_valid_;
         if (!b_valid_) return;
