@@ -220,7 +220,7 @@ class PostProcess(wiring.Component):
         with m.Elif(loader.o_complete):
             m.d.sync += pending.eq(1)
 
-        # ---- The lanes. They stand still while nothing is in them, which saves power, and time in simulation.
+        # ---- The lanes. They stand still while nothing is in them: saves power, and time in simulation.
         moving = Signal()
         m.d.comb += moving.eq(~empty | loader.o_channel.any())
         outcome = Signal(data.ArrayLayout(8, lanes))
