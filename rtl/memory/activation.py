@@ -1,5 +1,5 @@
 """Activation memory: R byte-wide banks; the feeder has one port of each, everyone else shares the other."""
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, EnableInserter, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In
@@ -79,9 +79,14 @@ class ActivationMemory(wiring.Component):
         # Edge t -> t+1: the request is taken. From here to the banks everything takes as long as the rotator.
         request_s1 = Signal.like(chosen)
         valid_s1 = Signal()
-        m.d.sync += [request_s1.eq(chosen), valid_s1.eq(arbiter.i_valid.any())]
+        m.d.sync += valid_s1.eq(arbiter.i_valid.any())
+        with m.If(arbiter.i_valid.any()):
+            m.d.sync += request_s1.eq(chosen)
         lane_s1 = request_s1.address.lane[:ceil_log2(rows)]
-        m.submodules.scatter = scatter = Rotator(lanes=rows, width=8 + 1, forward=True)
+        # The rotators stand still while no request is in them: port B is idle most of the time.
+        scatter = Rotator(lanes=rows, width=8 + 1, forward=True)
+        valid_s2 = delay(m, valid_s1, 1, name="valid_s1")
+        m.submodules.scatter = EnableInserter(valid_s1 | valid_s2)(scatter)
         m.d.comb += scatter.i_amount.eq(lane_s1)
         for i in range(rows):
             m.d.comb += scatter.i_lanes[i].eq(Cat(request_s1.data[i], i < request_s1.count))
@@ -96,28 +101,30 @@ class ActivationMemory(wiring.Component):
             wants_next_s2.eq(Cat(bank < lane_s1 for bank in range(rows))),
         ]
 
-        m.submodules.gather = gather = Rotator(lanes=rows, width=8, forward=False)
+        gather = Rotator(lanes=rows, width=8, forward=False)
+        read_s5, read_s6 = (delay(m, read_s3, self.LATENCY_READ + n, name=f"gather_{n}") for n in range(2))
+        m.submodules.gather = EnableInserter(read_s5 | read_s6)(gather)
         m.d.comb += gather.i_amount.eq(delay(m, lane_s1, Rotator.LATENCY + self.LATENCY_READ, name="lane_s1"))
         for bank in range(rows):
             m.submodules[f"bank_{bank}"] = memory = Memory(shape=8, depth=self.fabric.am_words, init=[])
             port_a = memory.read_port()
             # Port B of the RAM has one address: its read and its write half share it and never act together.
             port_b_read, port_b_write = memory.read_port(), memory.write_port()
-            word_s3, read_s5 = Signal(word_bits, name=f"word_s3_{bank}"), Signal(8, name=f"read_s5_{bank}")
+            word_s3, byte_s5 = Signal(word_bits, name=f"word_s3_{bank}"), Signal(8, name=f"byte_s5_{bank}")
             m.d.comb += [
                 port_b_read.addr.eq(word_s3),
                 port_b_read.en.eq(read_s3),
                 port_b_write.addr.eq(word_s3),
                 port_b_write.en.eq(write_s3 & scatter.o_lanes[bank][8]),
                 port_b_write.data.eq(scatter.o_lanes[bank][:8]),
-                gather.i_lanes[bank].eq(read_s5),
+                gather.i_lanes[bank].eq(byte_s5),
                 port_a.addr.eq(self.feeder.word[bank]),
             ]
             m.d.sync += [
                 # Edge t+2 -> t+3: the word of this bank.
                 word_s3.eq(Mux(wants_next_s2[bank], next_s2, word_s2)),
                 # Edge t+4 -> t+5 at port B, t+1 -> t+2 at port A: out of the RAM, whose own output is slow.
-                read_s5.eq(port_b_read.data),
+                byte_s5.eq(port_b_read.data),
                 self.feeder.data[bank].eq(port_a.data),
             ]
         for access in self.access:
