@@ -2,7 +2,6 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -47,19 +46,6 @@ def celosia_cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
         return Outcome(caught.value.code or 0, out, err)
 
     return run
-
-
-@pytest.fixture(scope="session")
-def digits() -> Path:
-    """The demo network."""
-    return Path(str(files("celosia") / "demo" / "digits.tflite"))
-
-
-@pytest.fixture(scope="session")
-def images() -> np.ndarray:
-    """Its test images, int8[36, 8, 8, 1]."""
-    with np.load(str(files("celosia") / "demo" / "digits.npz")) as held:
-        return held["images"]
 
 
 @pytest.fixture(scope="session")

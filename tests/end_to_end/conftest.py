@@ -1,6 +1,4 @@
 """The demo network, its images and goldens, and one small odd fabric that is compiled to native code once."""
-from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,19 +8,6 @@ import celosia
 
 ODD = celosia.PRESETS["tiny"].but(name="odd", rows=3, cols=5)
 """What most tests here run on: neither square nor a power of two, and quick to compile."""
-
-
-@pytest.fixture(scope="session")
-def digits() -> Path:
-    """The demo network."""
-    return Path(str(files("celosia") / "demo" / "digits.tflite"))
-
-
-@pytest.fixture(scope="session")
-def images() -> np.ndarray:
-    """Its test images, int8[36, 8, 8, 1]."""
-    with np.load(str(files("celosia") / "demo" / "digits.npz")) as held:
-        return held["images"]
 
 
 @pytest.fixture(scope="session")
