@@ -76,7 +76,6 @@ class _Timeline:
         self.signals: deque[Weights] = deque()
         self.loaded = 0  # when the loader finished its last tile
         self.taken = 0  # when the last tile was taken
-        self.results: deque[Times] = deque()
         self.drained: Times = np.full(fabric.fifo_depth, -(1 << 40), np.int64)
         self.pending: deque[tuple[int, int]] = deque()  # last visit of a Stream that emits: start, pixels
         self.added = False  # whether the last Post had an add

@@ -1,7 +1,7 @@
 """From a lowered network to instructions: segments, memories, tiles, and the order of everything."""
 
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -618,27 +618,27 @@ class _Scheduler:
         if tail > 0:
             yield from self._fill(end, 1, tail, 0, value, tag)
 
-    def _rows(
-        self,
-        tensor: int,
-        view: View,
-        first: int,
-        last: int,
-    ) -> Iterator[tuple[DramTensor, int, int, int, Access, Access]]:
-        """Row blocks that the fields hold: DRAM address, rows, local address, and the accesses."""
+    def _moves(
+        self, tensor: int, view: View, first: int, last: int
+    ) -> Iterator[tuple[dict[str, int], Access, Access]]:
+        """Row blocks that an instruction holds: fields that Load and Store share, both sides (as read)."""
         home = self.tensors[tensor]
+        if home.row_bytes >= 1 << ROW_BYTES_BITS:
+            raise CapacityError(
+                f"tensor {self.plan.graph.tensors[tensor].name}: a row of {home.row_bytes} bytes is "
+                f"beyond the {1 << ROW_BYTES_BITS} that one instruction moves"
+            )
         most = (1 << PIXEL_COUNT_BITS) - 1
         for row in range(first, last, most):
             count = min(most, last - row)
-            dram = home.address + row * home.stride
-            local = view.at(row, 0)
+            dram, local = home.address + row * home.stride, view.at(row, 0)
+            pitch = view.layout.pitch if count > 1 else 0
+            fields = {"dram": dram, "dram_stride": home.stride, "rows": count, "row_bytes": home.row_bytes,
+                      "local": local, "pitch": pitch}
             yield (
-                home,
-                dram,
-                count,
-                local,
+                fields,
                 Access(Memory.DRAM, dram, dram + count * home.stride, False),
-                Access(Memory.AM, local, local + (count - 1) * view.layout.pitch + home.row_bytes, False),
+                Access(Memory.AM, local, local + (count - 1) * pitch + home.row_bytes, False),
             )
 
     def _load_image(
@@ -646,46 +646,12 @@ class _Scheduler:
     ) -> Iterator[Item]:
         step = max(1, -(-(last - first) // chunks))
         for start in range(first, last, step):
-            for home, dram, count, local, outer, inner in self._rows(
-                tensor, view, start, min(start + step, last)
-            ):
-                self._check_row(tensor, home)
-                yield Item(
-                    Load(
-                        layer=tag,
-                        space=Space.AM,
-                        dram=dram,
-                        dram_stride=home.stride,
-                        rows=count,
-                        row_bytes=home.row_bytes,
-                        local=local,
-                        pitch=view.layout.pitch if count > 1 else 0,
-                    ),
-                    (outer, Access(inner.memory, inner.low, inner.high, True)),
-                )
+            for fields, outer, inner in self._moves(tensor, view, start, min(start + step, last)):
+                yield Item(Load(layer=tag, space=Space.AM, **fields), (outer, replace(inner, write=True)))
 
     def _store_image(self, tensor: int, view: View, first: int, last: int, tag: int) -> Iterator[Item]:
-        for home, dram, count, local, outer, inner in self._rows(tensor, view, first, last):
-            self._check_row(tensor, home)
-            yield Item(
-                Store(
-                    layer=tag,
-                    dram=dram,
-                    dram_stride=home.stride,
-                    rows=count,
-                    row_bytes=home.row_bytes,
-                    local=local,
-                    pitch=view.layout.pitch if count > 1 else 0,
-                ),
-                (inner, Access(outer.memory, outer.low, outer.high, True)),
-            )
-
-    def _check_row(self, tensor: int, home: DramTensor) -> None:
-        if home.row_bytes >= 1 << ROW_BYTES_BITS:
-            raise CapacityError(
-                f"tensor {self.plan.graph.tensors[tensor].name}: a row of {home.row_bytes} bytes is "
-                f"beyond the {1 << ROW_BYTES_BITS} that one instruction moves"
-            )
+        for fields, outer, inner in self._moves(tensor, view, first, last):
+            yield Item(Store(layer=tag, **fields), (inner, replace(outer, write=True)))
 
 
 def pixel_tiles(
