@@ -88,6 +88,7 @@ class Device:
         self.watchdog = watchdog
         self.setup_cycles = 0
         self._loaded: Program | None = None
+        self._counted = _no_counts(0)  # the profile as it was last read; the hardware goes on counting
 
     def __enter__(self) -> "Device":
         return self
@@ -122,6 +123,10 @@ class Device:
         address, count = program.setup
         if count:
             self.setup_cycles = self.driver.run_program(address, count, watchdog=self.watchdog).cycles
+        tags = 1 + max((layer.tag for layer in program.layers), default=-1)
+        self._counted = _no_counts(min(tags, self.fabric.profile_layers))
+        if len(self._counted):
+            self.driver.clear_profile()
         self._loaded = program
 
     def run(self, program: Program, inputs: Inputs, *,
@@ -158,9 +163,6 @@ class Device:
                   if (data := graph.tensors[index].data) is not None} | values
         cycles = 0
         host_seconds: dict[int, float] = {}
-        profiled = self.fabric.profile_layers > 0
-        if profiled:
-            self.driver.clear_profile()
         for step in program.steps:
             if isinstance(step, FabricRun):
                 for home in step.inputs:
@@ -176,10 +178,7 @@ class Device:
                 operands = [None if i is None else values.get(i, graph.tensors[i].data) for i in op.inputs]
                 values.update(zip(op.outputs, run_op(graph, op, operands), strict=True))
                 host_seconds[step.op] = time.perf_counter() - started
-        tags = 1 + max((layer.tag for layer in program.layers), default=-1)
-        profile = (self.driver.read_profile(min(tags, self.fabric.profile_layers), (Unit.STREAM,))
-                   if profiled and cycles
-                   else np.zeros((0, len(Unit), len(Cause)), np.int64))
+        profile = self._profile() if cycles else _no_counts(0)
         outputs = tuple(values[index] for index in graph.outputs)
         return Result(outputs, cycles, tuple(_layers(program, profile, cycles, host_seconds)), program,
                       time.perf_counter() - began)
@@ -190,6 +189,12 @@ class Device:
         for inputs in samples:
             yield self.run(program, inputs, progress=progress)
 
+    def _profile(self) -> npt.NDArray[np.int64]:
+        """What the stream unit's 32-bit counters counted since they were read last."""
+        before = self._counted
+        self._counted = self.driver.read_profile(len(before), (Unit.STREAM,))
+        return (self._counted - before) % (1 << 32)
+
     def _put(self, home: DramTensor, value: Array) -> None:
         rows = np.ascontiguousarray(value).view(np.uint8).reshape(home.rows, home.row_bytes)
         padded = np.zeros((home.rows, home.stride), np.uint8)
@@ -199,6 +204,10 @@ class Device:
     def _get(self, home: DramTensor) -> npt.NDArray[np.uint8]:
         data = self.link.read_memory(home.address, home.rows * home.stride)
         return np.ascontiguousarray(data.reshape(home.rows, home.stride)[:, :home.row_bytes])
+
+
+def _no_counts(layers: int) -> npt.NDArray[np.int64]:
+    return np.zeros((layers, len(Unit), len(Cause)), np.int64)
 
 
 def _layers(program: Program, profile: npt.NDArray[np.int64], cycles: int,
