@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
+BENCH  ?=
 
-.PHONY: run test lint types check fuzz clean
+.PHONY: run test lint types check fuzz bench bench-record clean
 
 run: $(VENV)/.installed
 	$(BIN)/celosia demo
@@ -25,6 +26,14 @@ check: lint types test
 
 fuzz: $(VENV)/.installed-test
 	$(BIN)/python tests/fuzz/fuzz_importer.py --count 2000
+
+# The gate itself is a test (tests/bench); these show the figures, and record those of a release.
+bench: $(VENV)/.installed
+	$(BIN)/celosia bench $(BENCH)
+
+bench-record: $(VENV)/.installed
+	$(BIN)/celosia bench $(BENCH) --fabric sim16x16 --fabric sim8x8 --layers 0 \
+		--record bench/$$($(BIN)/python -c "import celosia; print(celosia.__version__)").json
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

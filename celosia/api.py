@@ -1,5 +1,4 @@
 """The functions behind ``import celosia``: load, compile, open."""
-import zipfile
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +11,8 @@ from .host.importers import load
 from .host.link.factory import open_link
 from .host.lower.lower import lower
 from .host.schedule.schedule import schedule
-from .rtl.contract.errors import InputError
+from .memory import read_memory
+from .rtl.contract.errors import CapacityError, InputError
 from .rtl.contract.fabric import Fabric
 from .rtl.contract.presets import DEFAULT, load_fabric
 from .sim.native.build import Progress
@@ -51,9 +51,18 @@ def compile_model(model: str | Path | Graph, *, fabric: str | Path | Fabric = DE
     ------
     ModelError, UnsupportedError, FabricError, CapacityError
     """
-    graph = model if isinstance(model, Graph) else load(model, rounding=rounding)
+    graph = run_passes(model if isinstance(model, Graph) else load(model, rounding=rounding))
     chosen = load_fabric(fabric)
-    return emit(schedule(lower(run_passes(graph), chosen), chosen))
+    on_host: dict[int, str] = {}
+    while True:
+        try:
+            return emit(schedule(lower(graph, chosen, on_host=on_host), chosen))
+        except CapacityError as error:
+            # What does not fit goes to the host; the report says why.
+            left = {op: str(error) for op in error.ops if op not in on_host}
+            if not left:
+                raise
+            on_host |= left
 
 
 def load_program(path: str | Path) -> Program:
@@ -62,13 +71,20 @@ def load_program(path: str | Path) -> Program:
 
 
 def is_program(path: str | Path) -> bool:
-    """Whether a file is a Program file rather than a model."""
-    return Path(path).is_file() and zipfile.is_zipfile(path)
+    """Whether a file is a Program file rather than a model.
+
+    By its first bytes: a .tflite with metadata has a zip archive at its end, and so passes for one.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False
 
 
 def open_device(device: str = "sim", *, fabric: str | Path | Fabric = DEFAULT,
-                memory_bytes: int = MEMORY_BYTES, memory: Memory | None = None, watchdog: int = WATCHDOG,
-                progress: Progress | None = None) -> Device:
+                memory_bytes: int = MEMORY_BYTES, memory: Memory | str | None = None,
+                watchdog: int = WATCHDOG, progress: Progress | None = None) -> Device:
     """Open a device.
 
     Parameters
@@ -76,7 +92,8 @@ def open_device(device: str = "sim", *, fabric: str | Path | Fabric = DEFAULT,
     device : "sim" (the RTL as native code; built at first use and cached) or "emulator"
     fabric : preset name, TOML file, or Fabric
     memory_bytes : size of the memory behind the port
-    memory : latency, bandwidth, back-pressure and errors of that memory (sim only)
+    memory : latency, bandwidth, back-pressure and errors of that memory, or a name or numbers as
+        `celosia run --memory` takes them (sim only); as fast as the bus unless given
     watchdog : cycles an inference may take
     progress : called with the stage of a build, the steps done and the steps in all
 
@@ -91,6 +108,8 @@ def open_device(device: str = "sim", *, fabric: str | Path | Fabric = DEFAULT,
     if not 1 <= memory_bytes <= ADDRESS_SPACE:
         raise InputError(f"memory_bytes is {memory_bytes}; it must be 1 to {ADDRESS_SPACE}, "
                          "the fabric's address space")
+    if isinstance(memory, str):
+        memory = named.memory if (named := read_memory(memory)) else None
     if memory is not None and device == "emulator":
         raise InputError("the emulator knows no memory timing or errors; use device 'sim' with memory=…")
     link = open_link(device, chosen, memory_size=memory_bytes, memory=memory, progress=progress)

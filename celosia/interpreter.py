@@ -108,7 +108,9 @@ class Interpreter:
         return lambda: self.get_tensor(tensor_index)
 
     def reset_all_variables(self) -> None:
-        """Nothing to do: networks with state between inferences are refused when they are loaded."""
+        """States of recurrent operators start afresh."""
+        if self._device is not None:
+            self._device.reset_states()
 
     def _input(self, index: int) -> Tensor:
         if index not in self._graph.inputs:

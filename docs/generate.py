@@ -12,8 +12,16 @@ from enum import IntEnum
 from pathlib import Path
 
 from celosia.rtl.contract import isa, registers
-from celosia.rtl.contract.fabric import LANE_BITS, PARAMETER_BYTES, WORD_BITS, Fabric
-from celosia.rtl.contract.numerics import Add, Channel
+from celosia.rtl.contract.fabric import (
+    FIR_GROUPS,
+    LANE_BITS,
+    PARAMETER_BYTES,
+    RING_LEAST,
+    TABLE_BYTES,
+    WORD_BITS,
+    Fabric,
+)
+from celosia.rtl.contract.numerics import Add, Channel, Product
 
 HERE = Path(__file__).parent
 REMARK = "<!-- Written by docs/generate.py from rtl/contract; change that, and run it again. -->\n"
@@ -100,7 +108,8 @@ def isa_page() -> str:
         f"{title} The definition is `rtl/contract/isa.py`; `sim/emulator.py` executes it, and the hardware "
         "is checked against that.\n",
         markdown(text) + "\n",
-        f"`TOKEN_MAX` is {isa.TOKEN_MAX}.\n",
+        f"`TOKEN_MAX` is {isa.TOKEN_MAX}, `TABLE_BYTES` {TABLE_BYTES}, `FIR_GROUPS` {FIR_GROUPS}, "
+        f"`RING_LEAST` {RING_LEAST}.\n",
         "## Encoding\n",
         f"An instruction is {isa.INSTRUCTION_BYTES} bytes, little-endian. Fields follow each other from bit "
         "0 without gaps; the bits behind the last one are not looked at. An *address* is an activation-"
@@ -123,7 +132,7 @@ def isa_page() -> str:
     parts += [
         "\n## Records of the parameter memory\n",
         f"A record is {PARAMETER_BYTES} bytes.\n",
-        "### Channel\n", _record(Channel), "\n### Add\n", _record(Add),
+        "### Channel\n", _record(Channel), "\n### Add\n", _record(Add), "\n### Product\n", _record(Product),
         "\n## Numbers\n",
         table(("unit", "bit in `wait` and `signal`, number in the profile"),
               [(name, value) for name, value, _ in members(isa.Unit)]),

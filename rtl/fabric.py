@@ -75,6 +75,7 @@ class FabricTop(wiring.Component):
         # The way of the data.
         connect(m, dma.wm, wm.write)
         connect(m, dma.pm, pm.write)
+        connect(m, dma.table, post.table)
         connect(m, feeder.wm, wm.read)
         connect(m, feeder.am, am.feeder)
         connect(m, feeder.feed, array.feed)

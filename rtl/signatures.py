@@ -5,7 +5,7 @@ from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .contract.fabric import LANE_BITS, PARAMETER_BYTES, PM_ADDRESS_BITS, WM_ADDRESS_BITS, WORD_BITS, Fabric
-from .contract.isa import Instruction, Unit, unit_bits
+from .contract.isa import PIXEL_COUNT_BITS, Instruction, Stream, Unit, unit_bits
 from .contract.registers import Fault
 
 
@@ -114,10 +114,10 @@ class AMAccessPort(wiring.Signature):
 
 
 class WideWritePort(wiring.Signature):
-    """Writes of whole words to the weight or parameter memory, by the DMA; always accepted."""
+    """Writes of whole words to the weight, parameter or table memory, by the DMA; always accepted."""
 
-    def __init__(self, *, address_bits: int, word_bytes: int):
-        super().__init__({"enable": Out(1), "address": Out(address_bits), "data": Out(8 * word_bytes)})
+    def __init__(self, *, address_bits: int, width: int):
+        super().__init__({"enable": Out(1), "address": Out(address_bits), "data": Out(width)})
 
 
 class WMReadPort(wiring.Signature):
@@ -128,7 +128,7 @@ class WMReadPort(wiring.Signature):
             {
                 "enable": Out(1),
                 "address": Out(WM_ADDRESS_BITS),
-                "data": In(data.ArrayLayout(signed(8), fabric.cols)),
+                "data": In(data.ArrayLayout(signed(fabric.weight_bits), fabric.cols)),
             }
         )
 
@@ -144,18 +144,47 @@ def pixel_tags(fabric: Fabric) -> data.StructLayout:
     """Tags that travel with a pixel from the feeder to the accumulators.
 
     ``valid``: there is a pixel. ``first``: its sum starts from zero. ``last``: its sum goes to the result
-    FIFO. ``index``: which partial sum. ``again_1``, ``again_2``: the pixel one / two cycles before (valid)
-    had the same index, so that the sum must be forwarded instead of read (again_1 wins).
+    FIFO. ``index``: which partial sum. ``maximum``: the greater of stored and new sum is kept instead of
+    their sum. ``again_1``, ``again_2``: the pixel one / two cycles before (valid) had the same index, so that
+    the sum must be forwarded instead of read (again_1 wins).
     """
     return data.StructLayout(
-        {"valid": 1, "first": 1, "last": 1, "index": range(fabric.acc_depth), "again_1": 1, "again_2": 1}
+        {
+            "valid": 1,
+            "first": 1,
+            "last": 1,
+            "maximum": 1,
+            "index": range(fabric.acc_depth),
+            "again_1": 1,
+            "again_2": 1,
+        }
     )
+
+
+def _stream_bits(name: str) -> int:
+    return next(item.width for item in Stream.layout() if item.name == name)
+
+
+FirMode = data.StructLayout(
+    {
+        "fir": 1,
+        "taps": _stream_bits("taps"),
+        "groups": _stream_bits("groups"),
+        "ring": PIXEL_COUNT_BITS,
+    }
+)
+"""How the array takes its pixels: matrix mode, or FIR mode with so many taps and groups (isa.Stream) and a
+delay of ``ring`` = line - taps pixels from one group's copy of the stream to the next."""
 
 
 class ArrayFeed(wiring.Signature):
     """From the feeder to the array; all rows and columns of one pixel or word in one cycle (the array skews).
 
-    ``swap`` comes one cycle before the first pixel of a tile and makes the shadow weights the active ones.
+    ``swap`` comes one cycle before the first pixel of a tile and makes the shadow weights the active ones and
+    ``mode``, which counts in that cycle only, the mode of the tile. In FIR mode act[c] is the pixel of column
+    c; a pass has no gap between its pixels. The tags of a sum come with the pixel of the cycle in which its
+    first tap is multiplied, which is (groups - 1) * ring pixels behind the one that this tap multiplies; so
+    groups * taps - 1 pixels without tags follow behind the last tag.
     ``weight_valid`` marks a weight word, row 0 first; ``weight_start`` the row 0 word. Words of a tile may
     have gaps between them. Row 0 of the next tile may come in the cycle of the swap, not before it; the swap
     may come R cycles after row 0 at the earliest.
@@ -167,7 +196,8 @@ class ArrayFeed(wiring.Signature):
                 "act": Out(data.ArrayLayout(signed(8), fabric.rows)),
                 "tags": Out(pixel_tags(fabric)),
                 "swap": Out(1),
-                "weight": Out(data.ArrayLayout(signed(8), fabric.cols)),
+                "mode": Out(FirMode),
+                "weight": Out(data.ArrayLayout(signed(fabric.weight_bits), fabric.cols)),
                 "weight_valid": Out(1),
                 "weight_start": Out(1),
             }

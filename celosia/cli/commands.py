@@ -1,6 +1,7 @@
 """The subcommands."""
 import json
 import time
+from collections.abc import Mapping
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, get_args
@@ -13,6 +14,7 @@ from ..api import Rounding, compile_model, is_program, load_program
 from ..doctor import examine
 from ..host.driver.device import WATCHDOG, Array
 from ..host.driver.fabric_driver import MAX_WATCHDOG
+from ..memory import AUTO, read_memory
 from ..rtl.contract.errors import InputError, ToolError, WrongResult
 from ..rtl.contract.presets import DEFAULT, PRESETS, load_fabric
 from ..sim.native.build import MODULE
@@ -30,6 +32,16 @@ device_option = click.option("--device", default="sim", show_default=True, metav
 rounding_option = click.option("--rounding", type=click.Choice(get_args(Rounding)), default="litert",
                                show_default=True, help="Whose fully connected layers are meant: "
                                "LiteRT 1.3 and later, or TensorFlow Lite Micro.")
+memory_option = click.option("--memory", default=AUTO, show_default=True,
+                             metavar="bus|sdram16|BYTES[:READ[:WRITE]]",
+                             help="Memory behind the simulated port: as fast as the bus, 16-bit SDRAM, or "
+                             "bytes a cycle and cycles of latency. auto: sdram16 for a network that streams "
+                             "weights or images, bus for one that stays on chip.")
+check_option = click.option("--check", is_flag=True,
+                            help="Also run the framework's reference kernels and compare every bit.")
+watchdog_option = click.option("--watchdog", type=click.IntRange(1, MAX_WATCHDOG), default=WATCHDOG,
+                               show_default=True, metavar="CYCLES",
+                               help="Stop an inference that takes longer.")
 json_option = click.option("--json", "as_json", is_flag=True,
                            help="Print JSON on stdout and nothing else; progress still goes to stderr.")
 debug_option = click.option("--debug", is_flag=True, expose_value=False,
@@ -45,17 +57,16 @@ debug_option = click.option("--debug", is_flag=True, expose_value=False,
 @click.argument("more_inputs", nargs=-1, type=click.Path(path_type=Path))
 @fabric_option
 @device_option
+@memory_option
 @rounding_option
-@click.option("--check", is_flag=True,
-              help="Also run the framework's reference kernels and compare every bit.")
+@check_option
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.npz",
               help="Write outputs as out{o}_{k}.")
-@click.option("--watchdog", type=click.IntRange(1, MAX_WATCHDOG), default=WATCHDOG, show_default=True,
-              metavar="CYCLES", help="Stop an inference that takes longer.")
+@watchdog_option
 @json_option
 @debug_option
 def run(model: Path, input_files: tuple[Path, ...], more_inputs: tuple[Path, ...], fabric: str, device: str,
-        rounding: Rounding, check: bool, out: Path | None, watchdog: int, as_json: bool) -> None:
+        memory: str, rounding: Rounding, check: bool, out: Path | None, watchdog: int, as_json: bool) -> None:
     """Compile MODEL, run it, and report per layer.
 
     MODEL is a quantised .tflite, or a Program file made by `celosia compile`.
@@ -65,6 +76,7 @@ def run(model: Path, input_files: tuple[Path, ...], more_inputs: tuple[Path, ...
     celosia run model.tflite --inputs samples.npz --out results.npz --json
     """
     chosen = load_fabric(fabric)
+    behind = read_memory(memory)
     if out is not None:
         check_folder(out, "--out")
     began = time.perf_counter()
@@ -75,7 +87,7 @@ def run(model: Path, input_files: tuple[Path, ...], more_inputs: tuple[Path, ...
         samples = [random_sample(program.graph)]
         progress_console.print("[dim]no --inputs: running one random sample[/dim]")
     job = run_job(model, chosen, device, samples, program=program, compile_seconds=seconds, check=check,
-                  rounding=rounding, watchdog=watchdog)
+                  rounding=rounding, watchdog=watchdog, memory=behind)
     if out is not None:
         write_outputs(out, job.outputs)
     if as_json:
@@ -95,6 +107,14 @@ def finish(job: Job, wanted: int) -> None:
     if job.summary["exact"] is False:
         raise WrongResult(f"{job.summary['mismatches']} output values differ from the framework's "
                           "reference kernels")
+
+
+def memory_text(memory: Mapping[str, Any]) -> str:
+    """The memory of a run in words."""
+    rate = memory["bytes_per_cycle"]
+    speed = "as fast as the bus" if rate is None else f"{rate:.4g} bytes a cycle"
+    return (f"memory {escape(memory['name'])}: {speed}, first data after {memory['read_latency']} cycles, "
+            f"a write's response after {memory['write_latency']}")
 
 
 def samples_text(count: int) -> str:
@@ -132,6 +152,7 @@ def show(job: Job) -> None:
         off = told["predicted"] / told["cycles"] - 1
         console.print(f"{told['cycles']:,} cycles an inference (predicted {off:+.1%}), "
                       f"{told['utilisation']:.1%} of the array's peak; {share}")
+        console.print(memory_text(told["memory"]))
     elif told["predicted"]:
         console.print(f"about {told['predicted']:,} cycles an inference predicted; {share}")
     else:

@@ -9,10 +9,12 @@ import numpy as np
 
 from ..api import MEMORY_BYTES, Rounding, compile_model, is_program, load_program, open_device
 from ..host.driver.device import WATCHDOG, Array, Result
-from ..host.emit.program import Program
+from ..host.emit.program import FabricRun, Program
 from ..host.importers import load
 from ..host.reference import Reference
 from ..host.reference.framework import LiteRT
+from ..host.schedule.predict import Prediction
+from ..memory import NamedMemory, memory_for, predicted
 from ..rtl.contract.errors import CelosiaError, InputError, UnsupportedError
 from ..rtl.contract.fabric import Fabric
 from .progress import build_progress, sample_progress
@@ -38,20 +40,28 @@ def make_program(model: Path, fabric: Fabric, rounding: Rounding) -> Program:
 
 def run_job(model: Path, fabric: Fabric, device_name: str, samples: Sequence[Sequence[Array]], *,
             program: Program, compile_seconds: float, check: bool, rounding: Rounding,
-            watchdog: int = WATCHDOG) -> Job:
-    """Run all samples; if one fails, what was computed before is kept and the error returned."""
+            watchdog: int = WATCHDOG, memory: NamedMemory | None = None) -> Job:
+    """Run all samples; if one fails, what was computed before is kept and the error returned.
+
+    Without a ``memory`` the Program decides which one the simulator gets; the emulator has none.
+    """
+    emulated = device_name == "emulator"
+    if emulated and memory is not None:
+        raise InputError("the emulator knows no memory timing; leave --memory out, or use --device sim")
+    behind = None if emulated else memory_for(program, memory)
     reference = _reference(model, rounding) if check else None
+    prediction = predicted(program, behind.memory if behind else None)
     began = time.perf_counter()
     with build_progress() as tell:
         device = open_device(device_name, fabric=fabric, memory_bytes=max(program.dram_bytes, MEMORY_BYTES),
-                             watchdog=watchdog, progress=tell)
+                             memory=behind.memory if behind else None, watchdog=watchdog, progress=tell)
     build_seconds = time.perf_counter() - began
     results: list[Result] = []
     mismatches = 0
     simulate_seconds = 0.0
     error: CelosiaError | KeyboardInterrupt | None = None
-    unit = "instructions" if device_name == "emulator" else "cycles"
-    with device, sample_progress(len(samples), unit) as told:
+    unit, expected = ("instructions", _instructions(program)) if emulated else ("cycles", prediction.cycles)
+    with device, sample_progress(len(samples), unit, expected) as told:
         try:
             for sample in samples:
                 began = time.perf_counter()
@@ -67,7 +77,8 @@ def run_job(model: Path, fabric: Fabric, device_name: str, samples: Sequence[Seq
             if not results:
                 raise
             error = problem
-    summary = summarise(program, device_name, results)
+    summary = summarise(program, device_name, results, prediction)
+    summary["memory"] = behind.summary() if behind else None
     summary["exact"] = mismatches == 0 if check else None
     summary["mismatches"] = mismatches if check else None
     summary["seconds"] = {"compile": round(compile_seconds, 3), "build": round(build_seconds, 3),
@@ -100,7 +111,12 @@ def _reference(model: Path, rounding: Rounding) -> LiteRT | Reference:
                                "our own kernels)") from error
 
 
-def summarise(program: Program, device: str, results: Sequence[Result]) -> dict[str, Any]:
+def _instructions(program: Program) -> int:
+    return sum(step.count for step in program.steps if isinstance(step, FabricRun))
+
+
+def summarise(program: Program, device: str, results: Sequence[Result],
+              prediction: Prediction) -> dict[str, Any]:
     """The object that ``run --json`` prints, without what only the caller knows; means over the samples."""
     fabric = program.fabric
     count = max(len(results), 1)
@@ -114,14 +130,14 @@ def summarise(program: Program, device: str, results: Sequence[Result]) -> dict[
             "macs": info.macs, "cycles": round(sum(layer.cycles for layer in seen) / count),
             "stalls": {cause: round(sum(layer.stalls.get(cause, 0) for layer in seen) / count)
                        for cause in causes},
-            "predicted": info.predicted, "seconds": round(sum(layer.seconds for layer in seen) / count, 6),
-            "proof": info.proof})
+            "predicted": prediction.layers.get(info.tag, info.predicted),
+            "seconds": round(sum(layer.seconds for layer in seen) / count, 6), "proof": info.proof})
     return {
         "model": program.name,
         "fabric": {"name": fabric.name, "rows": fabric.rows, "cols": fabric.cols,
                    "fingerprint": f"{fabric.fingerprint:016x}"},
         "device": device, "samples": len(results), "macs": program.macs,
-        "macs_on_fabric": program.macs_on_fabric, "cycles": round(cycles), "predicted": program.predicted,
+        "macs_on_fabric": program.macs_on_fabric, "cycles": round(cycles), "predicted": prediction.cycles,
         "utilisation": round(program.macs_on_fabric / (fabric.rows * fabric.cols * cycles), 4)
         if cycles else None,
         "layers": layers,

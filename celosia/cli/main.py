@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import click
 
 from ..rtl.contract.errors import CelosiaError
+from .bench import bench
 from .commands import compile_, debug_option, demo, doctor, fabrics, inspect, run, verilog
 
-EPILOG = ("Exit codes: 0 done, 1 wrong result (--check failed), 2 bad input or usage, "
-          "3 device or tool trouble.")
+EPILOG = ("Exit codes: 0 done, 1 wrong result (--check failed) or slower than recorded, "
+          "2 bad input or usage, 3 device or tool trouble.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
@@ -27,7 +28,7 @@ def cli() -> None:
     """
 
 
-for command in (run, compile_, inspect, fabrics, verilog, demo, doctor):
+for command in (run, compile_, inspect, bench, fabrics, verilog, demo, doctor):
     cli.add_command(command)
 
 

@@ -49,50 +49,76 @@ class Samples:
     ----------
     total : samples in all
     unit : what a device counts while it works: "cycles", or "instructions"
-    show : called with samples done, and what the one under way has come to ("" at its beginning)
+    show : called with samples done (the one under way as a fraction, where that is known), and in words what
+        the one under way has come to ("" at its beginning)
+    expected : units that one sample should take; 0 if nobody knows
     """
 
-    def __init__(self, total: int, unit: str, show: Callable[[int, str], None], *, pause: float):
+    def __init__(self, total: int, unit: str, show: Callable[[float, str], None], *, pause: float,
+                 expected: int = 0):
         self.done, self.total = 0, total
-        self._unit, self._show, self._pause = unit, show, pause
-        self._next = time.perf_counter() + SLOW
+        self._unit, self._show, self._pause, self._expected = unit, show, pause, expected
+        self._began = time.perf_counter()
+        self._next = self._began + SLOW
+        self._before = self._last = 0
 
     def tick(self, count: int, _seconds: float) -> None:
-        """As the progress callback of ``Device.run``."""
-        self._tell(f"{count:,} {self._unit}")
+        """As the progress callback of ``Device.run``, which counts each run on the fabric from 0."""
+        if count < self._last:
+            self._before += self._last
+        self._last = count
+        count += self._before
+        text, part = f"{count:,} {self._unit}", 0.0
+        if count > self._expected > 0:
+            part = 0.99
+            text += f" (more than the {self._expected:,} predicted)"
+        elif self._expected:
+            part = count / self._expected
+            text += f" ({part:.0%})"
+            if share := (self.done + part) / self.total:
+                text += f", about {duration((time.perf_counter() - self._began) * (1 / share - 1))} left"
+        self._tell(self.done + part, text)
 
     def finished(self) -> None:
         """One more sample is done."""
         self.done += 1
-        self._tell("")
+        self._before = self._last = 0
+        self._tell(self.done, "")
 
-    def _tell(self, text: str) -> None:
+    def _tell(self, done: float, text: str) -> None:
         now = time.perf_counter()
         if now >= self._next:
             self._next = now + self._pause
-            self._show(self.done, text)
+            self._show(done, text)
+
+
+def duration(seconds: float) -> str:
+    """A time to wait, as exact as such an estimate is."""
+    if seconds < 100:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 @contextmanager
-def sample_progress(total: int, unit: str) -> Iterator[Samples]:
-    """Progress of a run over ``total`` samples."""
+def sample_progress(total: int, unit: str, expected: int = 0) -> Iterator[Samples]:
+    """Progress of a run over ``total`` samples, each of about ``expected`` units."""
     if not sys.stderr.isatty():
-        def line(done: int, text: str) -> None:
-            under_way = f", {text} into the next" if text else ""
-            progress_console.print(f"{done} of {total} samples done{under_way}")
+        def line(done: float, text: str) -> None:
+            under_way = f"; in the next {text}" if text else ""
+            progress_console.print(f"{int(done)} of {total} samples done{under_way}")
 
-        yield Samples(total, unit, line, pause=PAUSE)
+        yield Samples(total, unit, line, pause=PAUSE, expected=expected)
         return
-    bar = Progress(TextColumn("running"), BarColumn(), MofNCompleteColumn(),
-                   TextColumn("samples {task.description}"),
+    bar = Progress(TextColumn("running"), BarColumn(), TextColumn("{task.description}"),
                    TimeElapsedColumn(), console=progress_console, transient=True)
     task = bar.add_task("", total=total)
 
-    def update(done: int, text: str) -> None:
+    def update(done: float, text: str) -> None:
         bar.start()
-        bar.update(task, completed=done, description=text)
+        samples = f"{int(done)}/{total} samples"
+        bar.update(task, completed=done, description=f"{samples}, {text}" if text else samples)
 
     try:
-        yield Samples(total, unit, update, pause=0)
+        yield Samples(total, unit, update, pause=0, expected=expected)
     finally:
         bar.stop()

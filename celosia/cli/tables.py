@@ -11,6 +11,7 @@ from rich.table import Table
 
 from ..host.emit.program import Program
 from ..rtl.contract.fabric import Fabric
+from .record import Difference
 
 WIDE = 140
 """Columns where there is no terminal, unless COLUMNS says otherwise."""
@@ -73,6 +74,53 @@ def layer_table(layers: Sequence[Mapping[str, Any]], rows: int, cols: int, *, wi
     return table
 
 
+def bench_table(results: Sequence[Mapping[str, Any]], *, width: int = WIDE) -> Table:
+    """One line per model and fabric, for ``bench``; of a model that failed only why."""
+    narrow = width < NARROW
+    columns = ["model", "fabric", "memory", "cycles", "used", "predicted",
+               *([] if narrow else ["on fabric", "host"]), "waited for"]
+    table = new_table(*columns, right=columns[3:-1], wrapped=columns[-1])
+    for result in results:
+        cells = {"model": short(result["model"].removesuffix(".tflite"), 18 if narrow else 32),
+                 "fabric": short(result["fabric"]["name"], 12)}
+        cycles = result["cycles"]
+        if result["memory"]:
+            cells["memory"] = short(result["memory"]["name"], 12)
+        if result["error"] is not None:
+            cells["waited for"] = f"{result['error']['kind']}: {result['error']['message']}"
+        else:
+            seconds = sum(layer["seconds"] for layer in result["layers"])
+            macs = result["macs"]
+            cells |= {"on fabric": f"{result['macs_on_fabric'] / macs:.0%} of MACs" if macs else "",
+                      "host": f"{seconds * 1e3:,.0f} ms" if seconds else "",
+                      "waited for": "nothing: all runs on the host"}
+            if result["exact"] is False:
+                cells["model"] += " (wrong)"
+        if cycles:
+            causes = [f"{cause} {count / cycles:.0%}" for cause, count in result["stalls"].items()
+                      if count * 100 >= cycles]
+            cells |= {"cycles": f"{cycles:,}", "used": f"{result['utilisation']:.1%}",
+                      "predicted": f"{result['predicted'] / cycles - 1:+.1%}",
+                      "waited for": ", ".join(causes)}
+        add_row(table, cells)
+    return table
+
+
+def difference_table(differences: Sequence[Difference]) -> Table:
+    """Figures beside recorded ones."""
+    table = new_table("model", "fabric", "memory", "recorded", "now", "change", "verdict", "remark",
+                      right=("recorded", "now", "change"), wrapped="remark")
+    for found in differences:
+        add_row(table, {
+            "model": short(found.model.removesuffix(".tflite")), "fabric": short(found.fabric, 12),
+            "memory": short(found.memory, 12),
+            "recorded": f"{found.before:,}" if found.before else "",
+            "now": f"{found.now:,}" if found.now else "",
+            "change": f"{found.change:+.2%}" if found.change is not None else "", "verdict": found.verdict,
+            "remark": found.remark})
+    return table
+
+
 def program_tables(program: Program, *, width: int = WIDE) -> list[Table]:
     """For ``inspect``: placement with reasons and proofs, and the memories."""
     narrow = width < NARROW
@@ -90,13 +138,18 @@ def program_tables(program: Program, *, width: int = WIDE) -> list[Table]:
         remark = "everything stays on chip" if part["resident"] else (
             f"{len(part['spilled'])} images pass through DRAM; {part['activation_bytes_to_stay_on_chip']:,} "
             "bytes would keep all on chip")
+        if part["strips"]:
+            together = sum(len(strips["layers"]) for strips in part["strips"])
+            remark += f"; {together} layers run some rows at a time, in {len(part['strips'])} groups"
         name = "activations" + (f", part {number + 1}" if len(told["segments"]) > 1 else "")
         memory.add_row(name, f"{part['activation_bytes']:,} B", f"{told['activation_capacity']:,} B", remark)
     fabric = program.fabric
     memory.add_row("weights", f"{told['weight_words'] * fabric.cols:,} B", f"{fabric.wm_bytes:,} B",
-                   "resident" if told["weights_resident"] else "the rest is streamed in each inference")
+                   "resident" if told["weights_resident"] else "the rest is streamed in each inference; "
+                   f"{told['weight_words_to_stay_on_chip'] * fabric.cols:,} B would keep all on chip")
     memory.add_row("parameters", f"{told['parameter_records']:,}", f"{told['parameter_capacity']:,}",
-                   "resident" if told["parameters_resident"] else "the rest is streamed in each inference")
+                   "resident" if told["parameters_resident"] else "the rest is streamed in each inference; "
+                   f"{told['parameter_records_to_stay_on_chip']:,} would keep all on chip")
     memory.add_row("DRAM", f"{program.dram_bytes:,} B", "",
                    f"of it {told['instruction_bytes']:,} B of instructions")
     return [layers, memory]

@@ -15,7 +15,7 @@ from ...rtl.contract.registers import Reg, Status
 from ..emit.program import DramTensor, FabricRun, LayerInfo, Program
 from ..graph.ir import Graph
 from ..link.link import Link, RunProgress
-from ..reference import run_op
+from ..reference import States, run_op
 from .fabric_driver import FabricDriver
 
 Array = npt.NDArray[Any]
@@ -88,6 +88,7 @@ class Device:
         self.watchdog = watchdog
         self.setup_cycles = 0
         self._loaded: Program | None = None
+        self._states: States = {}
         self._counted = _no_counts(0)  # the profile as it was last read; the hardware goes on counting
 
     def __enter__(self) -> "Device":
@@ -127,7 +128,12 @@ class Device:
         self._counted = _no_counts(min(tags, self.fabric.profile_layers))
         if len(self._counted):
             self.driver.clear_profile()
+        self.reset_states()
         self._loaded = program
+
+    def reset_states(self) -> None:
+        """Let recurrent operators start afresh. Otherwise only a Program's first run does."""
+        self._states.clear()
 
     def run(self, program: Program, inputs: Inputs, *,
             progress: RunProgress | None = None) -> Result:
@@ -176,7 +182,7 @@ class Device:
                 started = time.perf_counter()
                 op = graph.ops[step.op]
                 operands = [None if i is None else values.get(i, graph.tensors[i].data) for i in op.inputs]
-                values.update(zip(op.outputs, run_op(graph, op, operands), strict=True))
+                values.update(zip(op.outputs, run_op(graph, op, operands, self._states), strict=True))
                 host_seconds[step.op] = time.perf_counter() - started
         profile = self._profile() if cycles else _no_counts(0)
         outputs = tuple(values[index] for index in graph.outputs)
@@ -198,12 +204,13 @@ class Device:
     def _put(self, home: DramTensor, value: Array) -> None:
         rows = np.ascontiguousarray(value).view(np.uint8).reshape(home.rows, home.row_bytes)
         padded = np.zeros((home.rows, home.stride), np.uint8)
-        padded[:, :home.row_bytes] = rows
+        padded[:, :home.row_bytes] = rows ^ 0x80 if home.flipped else rows
         self.link.write_memory(home.address, padded.reshape(-1))
 
     def _get(self, home: DramTensor) -> npt.NDArray[np.uint8]:
         data = self.link.read_memory(home.address, home.rows * home.stride)
-        return np.ascontiguousarray(data.reshape(home.rows, home.stride)[:, :home.row_bytes])
+        rows = np.ascontiguousarray(data.reshape(home.rows, home.stride)[:, :home.row_bytes])
+        return rows ^ np.uint8(0x80) if home.flipped else rows
 
 
 def _no_counts(layers: int) -> npt.NDArray[np.int64]:

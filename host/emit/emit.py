@@ -17,7 +17,7 @@ from .tokens import Item, with_tokens
 def emit(scheduled: Scheduled) -> Program:
     """Set tokens, encode, predict, and put everything into one Program."""
     fabric = scheduled.fabric
-    blobs = list(scheduled.constants)
+    blobs = list(scheduled.blobs)
     end = scheduled.dram_used
 
     def encode(items: Sequence[Item]) -> tuple[tuple[int, int], list[Instruction]]:
@@ -124,6 +124,8 @@ def _layer_table(scheduled: Scheduled, predictions: Sequence[Prediction]) -> lis
 def _memory(scheduled: Scheduled) -> dict[str, object]:
     """The planner's decisions, for people."""
     fabric = scheduled.fabric
+    weights = scheduled.constants.weights.residency
+    params = scheduled.constants.params.residency
     segments = []
     for part in scheduled.parts:
         if isinstance(part, Segment):
@@ -137,18 +139,28 @@ def _memory(scheduled: Scheduled) -> dict[str, object]:
                     "activation_bytes_to_stay_on_chip": images.wanted,
                     "resident": not images.spilled,
                     "spilled": sorted(names[tensor].name for tensor in images.spilled),
+                    "strips": [
+                        {
+                            "layers": [layer.name for layer in part.layers[group.first : group.last + 1]],
+                            "rows": group.rows,
+                            "of": part.layers[group.last].out_shape[0],
+                        }
+                        for group in images.groups
+                    ],
                     "images": {names[tensor].name: base for tensor, base in images.base.items()},
                 }
             )
     return {
         "activation_capacity": fabric.am_bytes,
         "segments": segments,
-        "weight_words": scheduled.weights.used,
+        "weight_words": weights.used,
+        "weight_words_to_stay_on_chip": weights.wanted,
         "weight_capacity": fabric.wm_words,
-        "weights_resident": scheduled.weights.resident,
-        "parameter_records": scheduled.params.used,
+        "weights_resident": weights.resident,
+        "parameter_records": params.used,
+        "parameter_records_to_stay_on_chip": params.wanted,
         "parameter_capacity": fabric.pm_words,
-        "parameters_resident": scheduled.params.resident,
+        "parameters_resident": params.resident,
         "instruction_bytes": INSTRUCTION_BYTES
         * sum(len(part.items) for part in scheduled.parts if isinstance(part, Segment)),
     }

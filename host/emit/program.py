@@ -17,18 +17,22 @@ from ...rtl.contract.isa import ISA_VERSION
 from ..graph.ir import Graph, Kind, Op, Quant, Tensor
 
 FORMAT = "celosia-program"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
 class DramTensor:
-    """An image in DRAM: ``rows`` rows of ``row_bytes`` bytes, ``stride`` apart, from ``address`` on."""
+    """An image in DRAM: ``rows`` rows of ``row_bytes`` bytes, ``stride`` apart, from ``address`` on.
+
+    ``flipped``: with the top bit of each byte inverted, as the fabric takes uint8 for int8.
+    """
 
     tensor: int
     address: int
     rows: int
     row_bytes: int
     stride: int
+    flipped: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import NamedTuple
 
-from ...rtl.contract.isa import Instruction, Unit
+from ...rtl.contract.isa import TOKEN_MAX, Instruction, Unit
 
 
 class Memory(IntEnum):
@@ -15,16 +16,37 @@ class Memory(IntEnum):
     WM = 1
     PM = 2
     DRAM = 3
+    TABLE = 4
+
+
+class Window(NamedTuple):
+    """Of every ``period`` bytes, the ``width`` whose address is ``phase`` or more modulo period.
+
+    Some channels of an image of ``period`` channels whose rows are a whole number of pixels apart.
+    """
+
+    period: int
+    phase: int
+    width: int
+
+    def meets(self, other: "Window") -> bool:
+        """Whether the two may have a byte in common; of another period they may."""
+        period, phase, width = self
+        if period != other[0]:
+            return True
+        ahead = (other[1] - phase) % period
+        return ahead < width or ahead + other[2] > period
 
 
 @dataclass(frozen=True)
 class Access:
-    """Places ``low`` to ``high - 1`` of a memory, read or written."""
+    """Places ``low`` to ``high - 1`` of a memory, read or written; only those in the window, if any."""
 
     memory: Memory
     low: int
     high: int
     write: bool
+    window: Window | None = None
 
 
 @dataclass(frozen=True)
@@ -35,8 +57,22 @@ class Item:
     accesses: tuple[Access, ...]
 
 
-class _History:
-    """Who touched each place of one memory last: the last write, and the reads since, by unit.
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """What an instruction did to all places of a range (in some window)."""
+
+    instruction: int
+    unit: Unit
+    write: bool
+
+
+Touches = dict[Window | None, dict[tuple[Unit, bool], Touch]]
+"""By window, and by unit and kind of access: the last of its kind stands for those before it, because a unit
+completes its instructions in order."""
+
+
+class History:
+    """Who touched each place of one memory: the writes and reads that nothing later hides.
 
     Places are kept as disjoint ranges that cover everything; range i starts at ``starts[i]``. A write hides
     what was before it, because it is itself ordered behind that.
@@ -44,38 +80,41 @@ class _History:
 
     def __init__(self) -> None:
         self.starts = [0]
-        self.writes: list[tuple[int, Unit] | None] = [None]
-        self.reads: list[dict[Unit, int]] = [{}]
+        self.touches: list[Touches] = [{}]
 
     def _split(self, place: int) -> int:
         """Index of the range that starts at ``place``, made if there is none."""
         index = bisect_left(self.starts, place)
         if index == len(self.starts) or self.starts[index] != place:
             self.starts.insert(index, place)
-            self.writes.insert(index, self.writes[index - 1])
-            self.reads.insert(index, dict(self.reads[index - 1]))
+            before = self.touches[index - 1]
+            self.touches.insert(index, {window: dict(kinds) for window, kinds in before.items()})
         return index
 
-    def conflicts(self, access: Access) -> Iterator[tuple[int, Unit]]:
-        """Instructions that must come before one that makes this access."""
+    def conflicts(self, access: Access, beyond: Sequence[int] = (-1,) * len(Unit)) -> Iterator[Touch]:
+        """What must be complete before this access is made; of each unit, what comes after ``beyond``."""
+        window, write = access.window, access.write
         first = bisect_right(self.starts, access.low) - 1
-        for index in range(first, bisect_left(self.starts, access.high)):
-            write = self.writes[index]
-            if write is not None:
-                yield write
-            if access.write:
-                yield from ((reader, unit) for unit, reader in self.reads[index].items())
+        for touches in self.touches[first : bisect_left(self.starts, access.high)]:
+            for other, kinds in touches.items():
+                for touch in kinds.values():
+                    if touch.instruction > beyond[touch.unit] and (touch.write or write) and (
+                            window is None or other is None or window.meets(other)):
+                        yield touch
 
     def note(self, access: Access, instruction: int, unit: Unit) -> None:
         """Remember an access."""
         first, end = self._split(access.low), self._split(access.high)
-        if access.write:
+        touch = Touch(instruction, unit, access.write)
+        if access.write and access.window is None:
             self.starts[first:end] = [access.low]
-            self.writes[first:end] = [(instruction, unit)]
-            self.reads[first:end] = [{}]
-        else:
-            for index in range(first, end):
-                self.reads[index][unit] = instruction
+            self.touches[first:end] = [{None: {(unit, True): touch}}]
+            return
+        for touches in self.touches[first:end]:
+            if access.write:
+                touches[access.window] = {(unit, True): touch}
+            else:
+                touches.setdefault(access.window, {})[unit, False] = touch
 
 
 def with_tokens(items: Sequence[Item]) -> list[Instruction]:
@@ -86,9 +125,10 @@ def with_tokens(items: Sequence[Item]) -> list[Instruction]:
     follows from a token taken before (vector clocks: what is known to be complete when an instruction
     starts). The orders that need no token are those of the text of rtl/contract/isa.py.
     """
-    histories = {memory: _History() for memory in Memory}
-    waits: list[int] = []
+    histories = {memory: History() for memory in Memory}
+    waits = [0] * len(items)
     signals = [0] * len(items)
+    tokens: dict[tuple[Unit, Unit], list[tuple[int, int]]] = {}  # (from, to) -> signalled by, waited for by
     clocks: list[
         list[int]
     ] = []  # per instruction: the last instruction of each unit known complete at its start
@@ -96,32 +136,53 @@ def with_tokens(items: Sequence[Item]) -> list[Instruction]:
     for index, item in enumerate(items):
         own = item.instruction.UNIT
         clock = list(clocks[latest[own]]) if latest[own] >= 0 else [-1] * len(Unit)
-        need = [-1] * len(Unit)
+        need = list(clock)
         for access in item.accesses:
-            for earlier, unit in histories[access.memory].conflicts(access):
-                if not _ordered_by_hardware(unit, own):
-                    need[unit] = max(need[unit], earlier)
-        wait = 0
+            for touch in histories[access.memory].conflicts(access, need):
+                if not _ordered_by_hardware(touch, own, access):
+                    need[touch.unit] = touch.instruction
         for other in sorted(Unit, key=lambda unit: -need[unit]):  # the latest first: it may imply the others
             if need[other] <= clock[other]:
                 continue
-            wait |= 1 << other
             done = latest[own] if other == own else need[other]
-            if other != own:
-                signals[done] |= 1 << own
+            if other == own:
+                waits[index] |= 1 << own
+            else:
+                tokens.setdefault((other, own), []).append((done, index))
             clock = [max(a, b) for a, b in zip(clock, clocks[done], strict=True)]
             clock[other] = max(clock[other], done)
         clocks.append(clock)
-        waits.append(wait)
         latest[own] = index
         for access in item.accesses:
             histories[access.memory].note(access, index, own)
+    for (giver, taker), pairs in tokens.items():
+        for done, index in _few_at_once(pairs):
+            signals[done] |= 1 << taker
+            waits[index] |= 1 << giver
     return [
         replace(item.instruction, wait=wait, signal=signal)
         for item, wait, signal in zip(items, waits, signals, strict=True)
     ]
 
 
-def _ordered_by_hardware(earlier: Unit, later: Unit) -> bool:
-    """Whether conflicts of these units need no token: see rtl/contract/isa.py, Order."""
-    return (earlier == later and later != Unit.POST) or (earlier == Unit.STREAM and later == Unit.POST)
+def _few_at_once(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The tokens of one counter so that it never holds too many.
+
+    Where it would, the first of those that wait waits for the second's token, and the second, being behind
+    it in the same unit, for none.
+    """
+    kept: list[tuple[int, int]] = []
+    for done, index in pairs:
+        kept.append((done, index))
+        while sum(waiting > done for _, waiting in kept[-TOKEN_MAX - 1 :]) > TOKEN_MAX:
+            first = next(i for i, (_, waiting) in enumerate(kept) if waiting > done)
+            kept[first : first + 2] = [(kept[first + 1][0], kept[first][1])]
+    return kept
+
+
+def _ordered_by_hardware(earlier: Touch, later: Unit, access: Access) -> bool:
+    """Whether a conflict needs no token: see rtl/contract/isa.py, Order."""
+    if earlier.unit == later:
+        # A Post reads operands before the writes of the one in front of it are done.
+        return later != Unit.POST or access.write
+    return earlier.unit == Unit.STREAM and later == Unit.POST

@@ -5,10 +5,13 @@ from math import prod
 import numpy as np
 
 from ...rtl.contract.errors import GraphError
-from .ir import Graph, Op
+from .ir import Array, Graph, Op
 
 PADDING_LIMIT = 256
 """Rows or columns of padding that an image may get beyond its own size: kernels store the padded image."""
+
+WINDOW_LIMIT = 2**16
+"""Places of a window that a kernel walks through one by one."""
 
 Shape = tuple[int, ...]
 ShapeRule = Callable[[Graph, Op], list[Shape]]
@@ -98,6 +101,12 @@ def _bias(graph: Graph, op: Op, outputs: int) -> None:
                 f"its bias must have {outputs} elements, not {list(shape)}")
 
 
+def prelu(graph: Graph, op: Op) -> list[Shape]:
+    x, slopes = operand(graph, op, 0), operand(graph, op, 1)
+    require(broadcast(graph, op) == [x], f"slopes of shape {list(slopes)} do not fit {list(x)}")
+    return [x]
+
+
 def pool(graph: Graph, op: Op) -> list[Shape]:
     n, h, w, c = _image(operand(graph, op, 0), "input")
     return [(n, *_slide(op, (h, w), op.attrs["window"], (1, 1)), c)]
@@ -139,10 +148,55 @@ def pad(graph: Graph, op: Op) -> list[Shape]:
                   zip(operand(graph, op, 0), pads(graph, op), strict=True))]
 
 
+def mirror_pad(graph: Graph, op: Op) -> list[Shape]:
+    least = 0 if op.attrs["options"]["symmetric"] else 1
+    for size, margins in zip(operand(graph, op, 0), pads(graph, op), strict=True):
+        require(max(margins) + least <= size, f"a dimension of {size} cannot be mirrored by {max(margins)}")
+    return pad(graph, op)
+
+
 def reduced_axes(graph: Graph, op: Op) -> tuple[int, ...]:
     """The dimensions a reduction removes, without repeats, ascending."""
     rank = len(operand(graph, op, 0))
     return tuple(sorted({_axis(axis, rank) for axis in constant(graph, op, 1, "axes")}))
+
+
+def single_axis(graph: Graph, op: Op) -> int:
+    axes = constant(graph, op, 1, "axis")
+    require(len(axes) == 1, f"it works along one axis, not {axes}")
+    return _axis(axes[0], len(operand(graph, op, 0)))
+
+
+def without_axis(graph: Graph, op: Op) -> list[Shape]:
+    x, axis = operand(graph, op, 0), single_axis(graph, op)
+    return [(*x[:axis], *x[axis + 1:])]
+
+
+def resized(graph: Graph, op: Op) -> list[Shape]:
+    n, _, _, c = _image(operand(graph, op, 0), "input")
+    size = constant(graph, op, 1, "size")
+    require(len(size) == 2 and min(size) > 0, f"its size {size} is no pair of positive numbers")
+    options = op.attrs["options"]
+    require(not (options["align_corners"] and options["half_pixel_centers"]),
+            "it aligns corners and pixel centres at once")
+    return [(n, *size, c)]
+
+
+def lstm(graph: Graph, op: Op) -> list[Shape]:
+    """Operands as in reference/lstm.py."""
+    x, state = operand(graph, op, 0), operand(graph, op, 13)
+    require(len(x) == 3, f"its input must have 3 dimensions, not {list(x)}")
+    batch, units = x[1 if op.attrs["options"]["time_major"] else 0], state[-1]
+    for first, wanted in ((1, (units, x[2])), (5, (units, units)), (9, (units,))):
+        given = [operand(graph, op, i) for i in range(first, first + 4) if op.inputs[i] is not None]
+        require(set(given) == {wanted}, f"weights or biases of shapes {[list(s) for s in given]} "
+                                        f"must be {list(wanted)}")
+    missing = [op.inputs[i] is None for i in (1, 5, 9)]
+    require(len(set(missing)) == 1, "an input gate needs all its weights and its bias")
+    for i in (13, 14):
+        require(prod(operand(graph, op, i)) == batch * units,
+                f"a state of shape {list(operand(graph, op, i))} is not {batch} x {units}")
+    return [(*x[:2], units)]
 
 
 def reduction(graph: Graph, op: Op) -> list[Shape]:
@@ -158,6 +212,80 @@ def concatenation(graph: Graph, op: Op) -> list[Shape]:
     rest = {(len(s), s[:axis], s[axis + 1:]) for s in shapes}
     require(len(rest) == 1, f"shapes {[list(s) for s in shapes]} differ in more than axis {axis}")
     return [(*shapes[0][:axis], sum(s[axis] for s in shapes), *shapes[0][axis + 1:])]
+
+
+def join_axis(graph: Graph, op: Op) -> int:
+    """The new dimension of a PACK."""
+    return _axis(op.attrs["options"]["axis"], len(operand(graph, op, 0)) + 1)
+
+
+def pack(graph: Graph, op: Op) -> list[Shape]:
+    shapes, axis = [operand(graph, op, i) for i in range(len(op.inputs))], join_axis(graph, op)
+    require(len(set(shapes)) == 1, f"shapes {[list(s) for s in shapes]} differ")
+    return [(*shapes[0][:axis], len(shapes), *shapes[0][axis:])]
+
+
+def unpack(graph: Graph, op: Op) -> list[Shape]:
+    x = operand(graph, op, 0)
+    axis = _axis(op.attrs["options"]["axis"], len(x))
+    require(x[axis] == len(op.outputs), f"a dimension of {x[axis]} does not make {len(op.outputs)} outputs")
+    return [(*x[:axis], *x[axis + 1:])] * len(op.outputs)
+
+
+def gathered(graph: Graph, op: Op) -> tuple[int, Array]:
+    """Axis, and which of its elements."""
+    x, places = operand(graph, op, 0), operand(graph, op, 1)
+    axis = _axis(op.attrs["options"]["axis"], len(x))
+    found = np.array(constant(graph, op, 1, "places"), np.int64).reshape(places)
+    require(not op.attrs["options"]["batch_dims"], "it gathers for each batch on its own")
+    require(found.size == 0 or 0 <= found.min() <= found.max() < x[axis],
+            f"it gathers elements that a dimension of {x[axis]} does not have")
+    return axis, found
+
+
+def gather(graph: Graph, op: Op) -> list[Shape]:
+    x, (axis, places) = operand(graph, op, 0), gathered(graph, op)
+    return [(*x[:axis], *places.shape, *x[axis + 1:])]
+
+
+def depth_to_space(graph: Graph, op: Op) -> list[Shape]:
+    n, h, w, c = _image(operand(graph, op, 0), "input")
+    block = op.attrs["options"]["block_size"]
+    require(block > 0 and c % block**2 == 0, f"{c} channels do not make blocks of {block}")
+    return [(n, h * block, w * block, c // block**2)]
+
+
+def space_to_depth(graph: Graph, op: Op) -> list[Shape]:
+    n, h, w, c = _image(operand(graph, op, 0), "input")
+    block = op.attrs["options"]["block_size"]
+    require(block > 0 and h % block == w % block == 0, f"an image of {h} x {w} has no blocks of {block}")
+    return [(n, h // block, w // block, c * block**2)]
+
+
+def batch_blocks(graph: Graph, op: Op) -> tuple[list[int], list[tuple[int, int]]]:
+    """Of the dimensions after the first: block sizes, and margins (before, after) to add or to cut off."""
+    x, blocks = operand(graph, op, 0), constant(graph, op, 1, "blocks")
+    margins = constant(graph, op, 2, "margins")
+    require(len(x) in (3, 4) and len(blocks) == len(x) - 2 and len(margins) == 2 * len(blocks)
+            and min(blocks) > 0 and min(margins) >= 0,
+            f"blocks {blocks} and margins {margins} do not fit a tensor of shape {list(x)}")
+    return blocks, list(zip(margins[::2], margins[1::2], strict=True))
+
+
+def space_to_batch(graph: Graph, op: Op) -> list[Shape]:
+    x, (blocks, margins) = operand(graph, op, 0), batch_blocks(graph, op)
+    sizes = [size + sum(margin) for size, margin in zip(x[1:], margins, strict=False)]
+    require(all(size % block == 0 for size, block in zip(sizes, blocks, strict=True)),
+            f"padded sizes {sizes} are no multiples of {blocks}")
+    return [(x[0] * prod(blocks), *(s // b for s, b in zip(sizes, blocks, strict=True)),
+             *x[1 + len(blocks):])]
+
+
+def batch_to_space(graph: Graph, op: Op) -> list[Shape]:
+    x, (blocks, margins) = operand(graph, op, 0), batch_blocks(graph, op)
+    require(x[0] % prod(blocks) == 0, f"{x[0]} images do not make blocks of {blocks}")
+    sizes = [s * b - sum(m) for s, b, m in zip(x[1:], blocks, margins, strict=False)]
+    return [(x[0] // prod(blocks), *sizes, *x[1 + len(blocks):])]
 
 
 def permutation(graph: Graph, op: Op) -> tuple[int, ...]:
@@ -196,6 +324,62 @@ def strided_slice(graph: Graph, op: Op) -> list[Shape]:
     sizes = [len(range(*part.indices(size))) for part, size in zip(index, x, strict=False)
              if isinstance(part, slice)]
     return [(*sizes, *x[len(index):])]
+
+
+def cuts(graph: Graph, op: Op) -> tuple[slice, ...]:
+    """The NumPy index of a SLICE; a size of -1 reaches to the end."""
+    x = operand(graph, op, 0)
+    begin, sizes = constant(graph, op, 1, "begin"), constant(graph, op, 2, "size")
+    require(len(begin) == len(sizes) == len(x), f"{len(begin)} and {len(sizes)} limits do not fit {list(x)}")
+    ends = [length if size == -1 else first + size
+            for first, size, length in zip(begin, sizes, x, strict=True)]
+    require(all(0 <= first < end <= length for first, end, length in zip(begin, ends, x, strict=True)),
+            f"begin {begin} and size {sizes} leave a tensor of shape {list(x)}")
+    return tuple(slice(first, end) for first, end in zip(begin, ends, strict=True))
+
+
+def cut(graph: Graph, op: Op) -> list[Shape]:
+    return [tuple(part.stop - part.start for part in cuts(graph, op))]
+
+
+def transpose_conv(graph: Graph, op: Op) -> list[Shape]:
+    """The output's size is free: what falls beyond it is dropped."""
+    n, _, _, c = _image(operand(graph, op, 0), "input")
+    outputs, kh, kw, inputs = _image(operand(graph, op, 1), "weights")
+    require(inputs == c, f"weights of {inputs} input channels do not fit an input of {c}")
+    require(kh * kw <= WINDOW_LIMIT, f"a window of {kh} x {kw} has more than {WINDOW_LIMIT} places")
+    _bias(graph, op, outputs)
+    _, y, x, _ = _image(graph.tensors[op.outputs[0]].shape, "output")
+    return [(n, y, x, outputs)]
+
+
+def batch_matmul(graph: Graph, op: Op) -> list[Shape]:
+    a, b = operand(graph, op, 0), operand(graph, op, 1)
+    require(2 <= min(len(a), len(b)) <= max(len(a), len(b)) <= 5, f"{list(a)} and {list(b)} are no matrices")
+    rows, depth = a[-2:][::-1] if op.attrs["options"]["adj_x"] else a[-2:]
+    other, columns = b[-2:][::-1] if op.attrs["options"]["adj_y"] else b[-2:]
+    require(depth == other, f"matrices of {depth} columns and {other} rows cannot be multiplied")
+    try:
+        return [(*np.broadcast_shapes(a[:-2], b[:-2]), rows, columns)]
+    except ValueError:
+        raise GraphError(f"batches {list(a[:-2])} and {list(b[:-2])} cannot be combined") from None
+
+
+def split_sizes(graph: Graph, op: Op) -> tuple[int, list[int]]:
+    """Axis and part sizes of a SPLIT_V; one of -1 takes what is left."""
+    x, sizes, axes = operand(graph, op, 0), constant(graph, op, 1, "sizes"), constant(graph, op, 2, "axis")
+    require(len(axes) == 1, f"it splits along one axis, not {axes}")
+    axis = _axis(axes[0], len(x))
+    require(len(sizes) == len(op.outputs) and min(sizes, default=0) >= -1 and sizes.count(-1) <= 1,
+            f"sizes {sizes} do not make {len(op.outputs)} outputs")
+    sizes = [x[axis] - sum(sizes) - 1 if size == -1 else size for size in sizes]
+    require(min(sizes) > 0 and sum(sizes) == x[axis], f"sizes {sizes} do not split {x[axis]}")
+    return axis, sizes
+
+
+def split_unequally(graph: Graph, op: Op) -> list[Shape]:
+    x, (axis, sizes) = operand(graph, op, 0), split_sizes(graph, op)
+    return [(*x[:axis], size, *x[axis + 1:]) for size in sizes]
 
 
 def split_axis(graph: Graph, op: Op) -> int:

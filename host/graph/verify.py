@@ -8,13 +8,17 @@ import numpy as np
 from ...rtl.contract.errors import GraphError
 from ..reference.elementwise import sum_scales
 from ..reference.linear import channel_scales
+from ..reference.lstm import CELL_STATE, STATE, cell_bits
 from ..reference.softmax import difference_scale
+from ..reference.unary import hard_swish_scales
 from . import shapes
 from .ir import Graph, Kind, Op, Quant, Tensor
 from .shapes import ShapeRule, require
 
 MAX_ELEMENTS = 2**31 - 1
 RANK_LIMIT = 8
+SCALE_LIMIT = 2**30
+"""Of input scales to output scales: beyond it, no stored value but the limits can come out."""
 
 QuantRule = Callable[[Graph, Op], None]
 
@@ -78,7 +82,16 @@ def _per_tensor(*tensors: Tensor) -> None:
 def _eight_bit(graph: Graph, op: Op) -> None:
     """All int8 and uint8 tensors of the operator are quantised per tensor."""
     tensors = [graph.tensors[i] for i in (*op.inputs, *op.outputs) if i is not None]
-    _per_tensor(*(t for t in tensors if t.dtype in ("int8", "uint8")))
+    _per_tensor(*(t for t in tensors if t.dtype in _BYTES))
+    y, given = graph.tensors[op.outputs[0]], [t for t in tensors[:-len(op.outputs)] if t.dtype in _BYTES]
+    if y.dtype not in _BYTES or not given:
+        return
+    # In float32, as kernels multiply and divide; infinity is refused too.
+    scales = [np.float32(_quant(t).scale[0]) for t in given]
+    with np.errstate(all="ignore"):
+        largest = max(*scales, scales[0] * scales[1] if len(scales) == 2 else scales[0])
+        ratio = float(largest / np.float32(_quant(y).scale[0]))
+    require(ratio < SCALE_LIMIT, f"the scale of {given[0].name!r} is too large for that of {y.name!r}")
 
 
 def _linear(graph: Graph, op: Op) -> None:
@@ -108,6 +121,15 @@ def _kept(graph: Graph, op: Op) -> None:
                 f"{y.name!r} must have the quantisation of {x.name!r}")
 
 
+def _border(graph: Graph, op: Op) -> None:
+    _kept(graph, op)
+    border, y = _operand(graph, op, 2), graph.tensors[op.outputs[0]]
+    require(border.size == 1, f"the border {border.name!r} must be one value, not {list(border.shape)}")
+    require(np.array_equal(_quant(border).scale, _quant(y).scale)
+            and np.array_equal(_quant(border).zero_point, _quant(y).zero_point),
+            f"the border {border.name!r} must have the quantisation of {y.name!r}")
+
+
 def _sum(graph: Graph, op: Op) -> None:
     _eight_bit(graph, op)
     require(sum_scales(graph, op)[2] < 1,
@@ -130,6 +152,29 @@ def _logistic(graph: Graph, op: Op) -> None:
     require(_quant(y).scale[0] == 1 / 256, f"{y.name!r} must have a scale of 1/256")
 
 
+def _hard_swish(graph: Graph, op: Op) -> None:
+    _eight_bit(graph, op)
+    x, y = _operand(graph, op, 0), graph.tensors[op.outputs[0]]
+    require(_quant(x).scale[0] < SCALE_LIMIT, f"the scale of {x.name!r} is too large")
+    (_, to_output), (_, to_thirds) = hard_swish_scales(graph, op)
+    require(-15 < to_output <= 0 and -15 < to_thirds < 16,
+            f"the scales of {x.name!r} and {y.name!r} are too far apart or from 1")
+
+
+def _leaky_relu(graph: Graph, op: Op) -> None:
+    _eight_bit(graph, op)
+    alpha = op.attrs["options"]["alpha"]
+    ratio = _quant(_operand(graph, op, 0)).scale[0] / _quant(graph.tensors[op.outputs[0]]).scale[0]
+    require(0 <= alpha < SCALE_LIMIT and alpha * ratio < SCALE_LIMIT, f"a slope of {alpha}")
+
+
+def _unit(graph: Graph, op: Op) -> None:
+    _eight_bit(graph, op)
+    y = graph.tensors[op.outputs[0]]
+    require(_quant(y).scale[0] == 1 / 128 and _quant(y).zero_point[0] == (0 if y.dtype == "int8" else 128),
+            f"{y.name!r} must have a scale of 1/128 and zero point in the middle")
+
+
 def _joined(graph: Graph, op: Op) -> None:
     _eight_bit(graph, op)
     y = graph.tensors[op.outputs[0]]
@@ -140,14 +185,58 @@ def _joined(graph: Graph, op: Op) -> None:
                     f"{x.name!r} must have the quantisation of {y.name!r}")
 
 
+def _log_softmax(graph: Graph, op: Op) -> None:
+    _eight_bit(graph, op)
+    x, y = _operand(graph, op, 0), graph.tensors[op.outputs[0]]
+    if y.dtype != "float32":
+        quant = _quant(y)
+        require(quant.scale[0] == 1 / 16 and quant.zero_point[0] == np.iinfo(y.dtype).max,
+                f"{y.name!r} must have a scale of 1/16 and the greatest zero point")
+        require(difference_scale(1.0, float(_quant(x).scale[0])) > 2, f"the scale of {x.name!r} is too small")
+
+
+def _lstm(graph: Graph, op: Op) -> None:
+    _eight_bit(graph, op)
+    clip, (scale, zero) = op.attrs["options"]["cell_clip"], op.attrs["options"]["hidden"]
+    require(0 <= clip < 2**31, f"it clips at {clip}")
+    require(0 < scale < 2**31 and -128 <= zero < 128, f"hidden values have scale {scale}, zero point {zero}")
+    y = graph.tensors[op.outputs[0]]
+    for i, tensor in enumerate(graph.tensors[j] for j in op.inputs if j is not None):
+        require(i == 0 or tensor.data is not None, f"{tensor.name!r} must be a constant")
+    for i in (*range(1, 9), STATE):
+        if op.inputs[i] is not None:
+            tensor = _operand(graph, op, i)
+            require(i == STATE or _quant(tensor).zero_point[0] == 0, f"{tensor.name!r} has a zero point")
+    state, cell = _operand(graph, op, STATE), _operand(graph, op, CELL_STATE)
+    require(np.array_equal(_quant(state).scale, _quant(y).scale)
+            and np.array_equal(_quant(state).zero_point, _quant(y).zero_point),
+            f"{y.name!r} must have the quantisation of its state {state.name!r}")
+    _per_tensor(cell)
+    scale = float(_quant(cell).scale[0])
+    require(abs(np.log2(scale) % 1 - 0.5) > 0.499 and 0 <= cell_bits(scale) <= 4 and
+            _quant(cell).zero_point[0] == 0,
+            f"the scale of cell state {cell.name!r} must be a power of two from 2**-15 to 2**-11, "
+            "its zero point 0")
+
+
 _LINEAR = ("int8 int8 int32? -> int8", "uint8 uint8 int32? -> uint8")
+_BYTES = ("int8", "uint8")
+_INT8 = ("int8 -> int8",)
 _ONE = ("int8 -> int8", "uint8 -> uint8")
 _TWO = ("int8 int8 -> int8", "uint8 uint8 -> uint8")
 _ANY = ("int8", "uint8", "int16", "int32", "int64", "float32", "bool")
 _INDEX = ("int32", "int64")
+_PLACE = tuple(f"{t} {i} -> {o}" for t in ("int8", "uint8") for i in _INDEX for o in _INDEX)
+_LSTM = "int8 int8? int8 int8 int8 int8? int8 int8 int8 int32? int32 int32 int32 int8 int16 -> int8"
 _LIMITS = ("low", "high")
 _CONVOLUTION = ("stride", "dilation", "padding", *_LIMITS)
 _POOL = ("window", "stride", "padding", *_LIMITS)
+
+
+def _moved(*rest: str) -> tuple[str, ...]:
+    """One tensor in, one of its type out; ``rest`` are the types of the operands that follow it."""
+    return tuple(f"{t} {others} -> {t}" for t in _BYTES for others in rest)
+
 
 RULES: dict[Kind | str, Rule] = {
     Kind.CONV: Rule(dtypes=_LINEAR, attrs=_CONVOLUTION, shapes=shapes.convolution, quant=_linear),
@@ -160,24 +249,59 @@ RULES: dict[Kind | str, Rule] = {
     Kind.MUL: Rule(dtypes=_TWO, attrs=_LIMITS, shapes=shapes.broadcast, quant=_eight_bit),
     Kind.RESHAPE: Rule(dtypes=tuple(f"{t} -> {t}" for t in _ANY), attrs=(), shapes=shapes.reshape),
     Kind.SOFTMAX: Rule(dtypes=_ONE, attrs=("beta",), shapes=shapes.softmax, quant=_softmax),
+    "ABS": Rule(dtypes=_INT8, quant=_eight_bit),
+    "ARG_MAX": Rule(dtypes=_PLACE, shapes=shapes.without_axis),
+    "ARG_MIN": Rule(dtypes=_PLACE, shapes=shapes.without_axis),
+    "BATCH_MATMUL": Rule(dtypes=("int8 int8 -> int8",), shapes=shapes.batch_matmul, quant=_eight_bit),
+    "BATCH_TO_SPACE_ND": Rule(dtypes=_moved("int32 int32"), shapes=shapes.batch_to_space, quant=_kept),
     "CONCATENATION": Rule(dtypes=("int8* -> int8", "uint8* -> uint8"), shapes=shapes.concatenation,
                           quant=_joined),
+    "DEPTH_TO_SPACE": Rule(dtypes=_ONE, shapes=shapes.depth_to_space, quant=_kept),
     "DEQUANTIZE": Rule(dtypes=("int8 -> float32", "uint8 -> float32"), quant=_eight_bit),
+    "ELU": Rule(dtypes=_INT8, quant=_eight_bit),
+    "EXP": Rule(dtypes=_INT8, quant=_eight_bit),
+    "GATHER": Rule(dtypes=_moved("int32", "int64"), shapes=shapes.gather),
+    "GELU": Rule(dtypes=_ONE, quant=_eight_bit),
+    "HARD_SWISH": Rule(dtypes=_ONE, quant=_hard_swish),
+    "L2_NORMALIZATION": Rule(dtypes=_ONE, shapes=shapes.softmax, quant=_unit),
+    "LEAKY_RELU": Rule(dtypes=_ONE, quant=_leaky_relu),
+    "LOG": Rule(dtypes=_INT8, quant=_eight_bit),
+    "LOG_SOFTMAX": Rule(dtypes=(*_ONE, "float32 -> float32"), shapes=shapes.softmax, quant=_log_softmax),
     "LOGISTIC": Rule(dtypes=_ONE, quant=_logistic),
-    "MEAN": Rule(dtypes=("int8 int32 -> int8", "uint8 int32 -> uint8"), shapes=shapes.reduction,
-                 quant=_eight_bit),
-    "PAD": Rule(dtypes=tuple(f"{t} {i} -> {t}" for t in ("int8", "uint8") for i in _INDEX), shapes=shapes.pad,
-                quant=_kept),
+    "MAXIMUM": Rule(dtypes=_TWO, shapes=shapes.broadcast, quant=_eight_bit),
+    "MEAN": Rule(dtypes=_moved("int32"), shapes=shapes.reduction, quant=_eight_bit),
+    "MINIMUM": Rule(dtypes=_TWO, shapes=shapes.broadcast, quant=_eight_bit),
+    "MIRROR_PAD": Rule(dtypes=_moved("int32", "int64"), shapes=shapes.mirror_pad, quant=_kept),
+    "PACK": Rule(dtypes=tuple(f"{t}* -> {t}" for t in _BYTES), shapes=shapes.pack),
+    "PAD": Rule(dtypes=_moved("int32", "int64"), shapes=shapes.pad, quant=_kept),
+    "PADV2": Rule(dtypes=tuple(f"{t} {i} {t} -> {t}" for t in _BYTES for i in _INDEX), shapes=shapes.pad,
+                  quant=_border),
+    "PRELU": Rule(dtypes=_TWO, shapes=shapes.prelu, quant=_eight_bit),
     "QUANTIZE": Rule(dtypes=("float32 -> int8", "float32 -> uint8", "int8 -> uint8", "uint8 -> int8", *_ONE),
                      quant=_eight_bit),
+    "REDUCE_MAX": Rule(dtypes=_moved("int32"), shapes=shapes.reduction, quant=_kept),
+    "REDUCE_MIN": Rule(dtypes=_moved("int32"), shapes=shapes.reduction, quant=_kept),
     "RELU": Rule(dtypes=_ONE, quant=_eight_bit),
     "RELU6": Rule(dtypes=_ONE, quant=_eight_bit),
+    "RELU_0_TO_1": Rule(dtypes=_ONE, quant=_eight_bit),
     "RELU_N1_TO_1": Rule(dtypes=_ONE, quant=_eight_bit),
+    "RESIZE_BILINEAR": Rule(dtypes=_moved("int32"), shapes=shapes.resized, quant=_kept),
+    "RESIZE_NEAREST_NEIGHBOR": Rule(dtypes=_moved("int32"), shapes=shapes.resized, quant=_kept),
+    "SLICE": Rule(dtypes=_moved("int32 int32", "int64 int64"), shapes=shapes.cut),
+    "SPACE_TO_BATCH_ND": Rule(dtypes=_moved("int32 int32"), shapes=shapes.space_to_batch, quant=_kept),
+    "SPACE_TO_DEPTH": Rule(dtypes=_ONE, shapes=shapes.space_to_depth, quant=_kept),
     "SPLIT": Rule(dtypes=tuple(f"int32 {t} -> {t}*" for t in _ANY), shapes=shapes.split),
+    "SPLIT_V": Rule(dtypes=tuple(f"{t} {i} int32 -> {t}*" for t in _BYTES for i in _INDEX),
+                    shapes=shapes.split_unequally),
     "STRIDED_SLICE": Rule(dtypes=tuple(f"{t} int32 int32 int32 -> {t}" for t in _ANY),
                           shapes=shapes.strided_slice),
+    "SUM": Rule(dtypes=("uint8 int32 -> uint8",), shapes=shapes.reduction, quant=_eight_bit),
     "TANH": Rule(dtypes=_ONE, quant=_eight_bit),
     "TRANSPOSE": Rule(dtypes=tuple(f"{t} int32 -> {t}" for t in _ANY), shapes=shapes.transpose),
+    "TRANSPOSE_CONV": Rule(dtypes=_LINEAR, attrs=("stride", "padding", *_LIMITS),
+                           shapes=shapes.transpose_conv, quant=_linear),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": Rule(dtypes=(_LSTM,), shapes=shapes.lstm, quant=_lstm),
+    "UNPACK": Rule(dtypes=tuple(f"{t} -> {t}*" for t in _BYTES), shapes=shapes.unpack),
 }
 """By kind; operators of Kind.HOST by their framework name."""
 

@@ -36,6 +36,10 @@ SAME = tflite.Padding.SAME
 Options = Table | None
 Parts = tuple[Kind, tuple[int | None, ...], dict[str, Any]]  # kind, inputs, attributes
 
+LSTM = "UNIDIRECTIONAL_SEQUENCE_LSTM"
+STATE_LIMIT = 2**20
+"""Elements of a state; they take memory, but no room in the file."""
+
 CLAMPS = {"RELU": (0.0, None), "RELU_N1_TO_1": (-1.0, 1.0), "RELU6": (0.0, 6.0)}
 
 
@@ -58,6 +62,13 @@ def load_tflite(data: bytes, name: str, *, rounding: Literal["litert", "tflm"] =
 
 def _field(options: Options, slot: int, form: str, default: int = 0) -> int:
     return default if options is None else options.integer(slot, form, default)
+
+
+def _operands(op: Op) -> tuple[int | None, ...]:
+    """The operands that the graph's operator has, in its order."""
+    if op.source not in OPERANDS:
+        return op.inputs
+    return tuple(op.inputs[i] if i < len(op.inputs) else None for i in OPERANDS[op.source])
 
 
 class _Importer:
@@ -87,7 +98,8 @@ class _Importer:
         graph = Graph(self.name, "tflite", tuple(self.tensors), (), tuple(inputs), tuple(outputs), rounding,
                       self.size)
         ops = (self._operator(graph, table, index) for index, table in enumerate(self.main.tables(3)))
-        graph = replace(graph, ops=tuple(ops))
+        made = tuple(ops)
+        graph = replace(graph, ops=made, tensors=tuple(self.tensors))  # states became constants
         try:
             verify(graph)
         except GraphError as error:
@@ -168,13 +180,13 @@ class _Importer:
                                    f"{signature}, with a size left open beyond the batch; "
                                    "convert the model with fixed sizes")
 
-    def _check_used(self, index: int, label: str) -> None:
-        """Features of a tensor that no kernel here knows."""
+    def _check_used(self, index: int, label: str, *, state: bool = False) -> None:
+        """Features of a tensor that no kernel here knows. Only a ``state`` may be a variable."""
         self._check_index(index, label)
         table, tensor = self.tables[index], self.tensors[index]
         quant = table.table(4)
         for found, feature in (
-                (table.integer(5, "B"), "keeps its value from one run to the next (a variable)"),
+                (table.integer(5, "B") > state, "keeps its value from one run to the next (a variable)"),
                 (table.has(6), "is stored sparsely"),
                 (quant is not None and quant.integer(4, "B"), "has a quantisation of its own format")):
             if found:
@@ -197,9 +209,10 @@ class _Importer:
             first = self.tensors[outputs[0]].name if outputs and 0 <= outputs[0] < len(self.tensors) else "?"
             raise UnsupportedError(f"{self.name}: {label}, which makes tensor {first!r}, is not supported; "
                                    f"supported are {', '.join(sorted(HANDLERS))}")
+        states = set(inputs[18:20]) if source == LSTM else set()
         for tensor in (*inputs, *outputs):
             if tensor is not None:
-                self._check_used(tensor, label)
+                self._check_used(tensor, label, state=tensor in states)
         if not outputs or not inputs or inputs[0] is None:
             raise ModelError(f"{self.name}: {label} has no input or no output; {DAMAGED}")
         expected = OPTIONS.get(source)
@@ -210,7 +223,7 @@ class _Importer:
         # Types first: handlers rely on the quantisation that the accepted types must have.
         draft = Op(KINDS.get(source, Kind.HOST), source, inputs, outputs, {}, index)
         if draft.kind != Kind.RESHAPE:
-            self._check_types(graph, draft)
+            self._check_types(graph, replace(draft, inputs=_operands(draft)))
         try:
             kind, operands, attrs = handler(self, draft, table.table(4))
         except GraphError as error:
@@ -218,6 +231,16 @@ class _Importer:
         op = Op(kind, source, operands, outputs, attrs, index)
         self._check_types(graph, op)
         return op
+
+    def _start(self, index: int) -> None:
+        """Makes a variable the constant that it is at the start: real zeros (ResetVariableTensors)."""
+        tensor = self.tensors[index]
+        if tensor.dtype not in ("int8", "int16") or tensor.data is not None:
+            return
+        zero = 0 if tensor.quant is None or tensor.dtype == "int16" else int(tensor.quant.zero_point[0])
+        if min(tensor.shape, default=1) < 1 or prod(tensor.shape) > STATE_LIMIT or not -128 <= zero < 128:
+            raise GraphError(f"state {tensor.name!r} has shape {list(tensor.shape)} and zero point {zero}")
+        self.tensors[index] = replace(tensor, data=np.full(tensor.shape, zero, tensor.dtype))
 
     def _check_types(self, graph: Graph, op: Op) -> None:
         rule = rule_of(op)
@@ -261,11 +284,15 @@ class _Importer:
         return {"low": max(least, stored(low, least)), "high": min(most, stored(high, most))}
 
     def padding(self, op: Op, scheme: int, window: tuple[int, int], stride: tuple[int, int],
-                dilation: tuple[int, int] = (1, 1)) -> dict[str, Any]:
-        """SAME as numbers (tflite/kernels/padding.h): the odd element goes below and to the right."""
-        shape = self.tensors[op.inputs[0] or 0].shape
+                dilation: tuple[int, int] = (1, 1), *, image: int | None = None) -> dict[str, Any]:
+        """SAME as numbers (tflite/kernels/padding.h): the odd element goes below and to the right.
+
+        ``image`` is the tensor that the window walks over, by default the first input.
+        """
+        shape = self.tensors[(op.inputs[0] or 0) if image is None else image].shape
         if len(shape) != 4:
-            raise GraphError(f"its input has shape {list(shape)}, not 4 dimensions (N, H, W, C)")
+            raise GraphError(f"its {'input' if image is None else 'output'} has shape {list(shape)}, "
+                             "not 4 dimensions (N, H, W, C)")
         if min(*stride, *dilation, *window) < 1:
             raise GraphError(f"stride {stride}, dilation {dilation} and window {window} must be positive")
         sides: list[int] = []
@@ -352,32 +379,138 @@ def _strided_slice(self: _Importer, op: Op, options: Options) -> Parts:
     return masks(self, op, options)
 
 
+def _leaky_relu(self: _Importer, op: Op, options: Options) -> Parts:
+    alpha = 0.0 if options is None else options.real(0)
+    if alpha < 0:
+        raise self.unsupported(op, f"has a slope of {alpha}; supported are slopes of 0 and more")
+    return op.kind, op.inputs, {"options": {"alpha": alpha}}
+
+
+def _l2_normalization(self: _Importer, op: Op, options: Options) -> Parts:
+    if _field(options, 0, "b"):
+        raise self.unsupported(op, "ends in an activation; supported is none")
+    return _host()(self, op, options)
+
+
+def _mirror_pad(self: _Importer, op: Op, options: Options) -> Parts:
+    mode = _field(options, 0, "b")
+    if mode not in (tflite.MirrorPadMode.REFLECT, tflite.MirrorPadMode.SYMMETRIC):
+        raise GraphError(f"it mirrors in mode {mode}")
+    return op.kind, op.inputs, {"options": {"symmetric": mode == tflite.MirrorPadMode.SYMMETRIC}}
+
+
+def _resize(self: _Importer, op: Op, options: Options) -> Parts:
+    """RESIZE_BILINEAR's options begin with two sizes, long deprecated; RESIZE_NEAREST_NEIGHBOR's do not."""
+    first = 2 if op.source == "RESIZE_BILINEAR" else 0
+    return _host(("align_corners", first, "?"), ("half_pixel_centers", first + 1, "?"))(self, op, options)
+
+
+def _transpose_conv(self: _Importer, op: Op, options: Options) -> Parts:
+    """The output's own shape counts; the operand that asks for one only has to agree with it."""
+    y = op.outputs[0]
+    size, weights = self.tensors[op.inputs[0] or 0], self.tensors[op.inputs[1] or 0].shape
+    if size.data is None:
+        raise self.unsupported(op, "has a shape that is computed while the network runs; "
+                                   "supported are constants")
+    wanted, shape = size.data.ravel().tolist(), list(self.tensors[y].shape)
+    if wanted != shape:
+        raise GraphError(f"it asks for shape {wanted}, its output has {shape}")
+    if len(weights) != 4:
+        raise GraphError(f"its weights have shape {list(weights)}, not 4 dimensions")
+    stride = (_field(options, 2, "i"), _field(options, 1, "i"))
+    padding = self.padding(op, _field(options, 0, "b"), weights[1:3], stride, image=y)
+    return op.kind, _operands(op), {"stride": stride, **padding, **self.limits(op, _field(options, 3, "b"))}
+
+
+def _lstm(self: _Importer, op: Op, options: Options) -> Parts:
+    """The states become constants: what they are at the start."""
+    if len(op.inputs) != 24:
+        raise GraphError(f"it has {len(op.inputs)} inputs, not 24")
+    for first, last, feature in ((9, 12, "peepholes"), (16, 18, "a projection"), (20, 24, "normalisation")):
+        if any(index is not None for index in op.inputs[first:last]):
+            raise self.unsupported(op, f"has {feature}; supported are plain gates")
+    if _field(options, 5, "?"):
+        raise self.unsupported(op, "has diagonal recurrent weights; supported are full ones")
+    if _field(options, 0, "b") != tflite.ActivationFunctionType.TANH:
+        raise self.unsupported(op, "has a cell activation other than TANH; supported is TANH")
+    for index in op.inputs[18:20]:
+        self._start(index or 0)
+    # The scale of hidden values is that of the last of five tensors, which are there for this alone.
+    scales = self.main.tables(3)[op.index].integers(8)
+    if len(scales) != 5:
+        raise GraphError(f"it has {len(scales)} intermediate tensors, not 5")
+    self._check_index(scales[4], op.label)
+    hidden = self.tensors[scales[4]].quant
+    if hidden is None:
+        raise GraphError("its hidden values have no scale")
+    return op.kind, _operands(op), {"options": {
+        "time_major": bool(_field(options, 3, "?")), "cell_clip": 0.0 if options is None else options.real(1),
+        "hidden": (float(hidden.scale[0]), int(hidden.zero_point[0]))}}
+
+
+OPERANDS = {"TRANSPOSE_CONV": (2, 1, 3), LSTM: (*range(9), *range(12, 16), 18, 19)}
+"""Places in the file of the operands that the graph's operator keeps, where these are not all."""
+
 HANDLERS: dict[str, Callable[[_Importer, Op, Options], Parts]] = {
+    "ABS": _host(),
     "ADD": _arithmetic,
+    "ARG_MAX": _host(),
+    "ARG_MIN": _host(),
     "AVERAGE_POOL_2D": _pool,
+    "BATCH_MATMUL": _host(("adj_x", 0, "?"), ("adj_y", 1, "?")),
+    "BATCH_TO_SPACE_ND": _host(),
     "CONCATENATION": _concatenation,
     "CONV_2D": _convolution,
     "DEPTHWISE_CONV_2D": _convolution,
+    "DEPTH_TO_SPACE": _host(("block_size", 0, "i")),
     "DEQUANTIZE": _host(),
+    "ELU": _host(),
+    "EXP": _host(),
     "EXPAND_DIMS": _reshape,
     "FULLY_CONNECTED": _fully_connected,
+    "GATHER": _host(("axis", 0, "i"), ("batch_dims", 1, "i")),
+    "GELU": _host(("approximate", 0, "?")),
+    "HARD_SWISH": _host(),
+    "L2_NORMALIZATION": _l2_normalization,
+    "LEAKY_RELU": _leaky_relu,
+    "LOG": _host(),
     "LOGISTIC": _host(),
+    "LOG_SOFTMAX": _host(),
+    "MAXIMUM": _host(),
     "MAX_POOL_2D": _pool,
     "MEAN": _host(("keep_dims", 0, "?")),
+    "MINIMUM": _host(),
+    "MIRROR_PAD": _mirror_pad,
     "MUL": _arithmetic,
+    "PACK": _host(("axis", 1, "i")),
     "PAD": _host(),
+    "PADV2": _host(),
+    "PRELU": _host(),
     "QUANTIZE": _host(),
+    "REDUCE_MAX": _host(("keep_dims", 0, "?")),
+    "REDUCE_MIN": _host(("keep_dims", 0, "?")),
     "RELU": _host(),
     "RELU6": _host(),
+    "RELU_0_TO_1": _host(),
     "RELU_N1_TO_1": _host(),
     "RESHAPE": _reshape,
+    "RESIZE_BILINEAR": _resize,
+    "RESIZE_NEAREST_NEIGHBOR": _resize,
+    "SLICE": _host(),
     "SOFTMAX": _softmax,
+    "SPACE_TO_BATCH_ND": _host(),
+    "SPACE_TO_DEPTH": _host(("block_size", 0, "i")),
     "SPLIT": _host(),
+    "SPLIT_V": _host(),
     "SQUEEZE": _reshape,
     "STRIDED_SLICE": _strided_slice,
     "SUB": _arithmetic,
+    "SUM": _host(("keep_dims", 0, "?")),
     "TANH": _host(),
     "TRANSPOSE": _host(),
+    "TRANSPOSE_CONV": _transpose_conv,
+    "UNPACK": _host(("axis", 1, "i")),
+    LSTM: _lstm,
 }
 """Builtin operators that are imported; anything else is an UnsupportedError."""
 
@@ -396,12 +529,17 @@ KINDS = {
     "SUB": Kind.SUB,
 }
 
-OPTIONS = {source: getattr(tflite.BuiltinOptions, name) for source, name in {
-    "ADD": "AddOptions", "AVERAGE_POOL_2D": "Pool2DOptions", "CONCATENATION": "ConcatenationOptions",
-    "CONV_2D": "Conv2DOptions", "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
-    "FULLY_CONNECTED": "FullyConnectedOptions", "MAX_POOL_2D": "Pool2DOptions", "MEAN": "ReducerOptions",
-    "MUL": "MulOptions", "RESHAPE": "ReshapeOptions", "SOFTMAX": "SoftmaxOptions", "SPLIT": "SplitOptions",
-    "STRIDED_SLICE": "StridedSliceOptions", "SUB": "SubOptions",
+OPTIONS = {source: getattr(tflite.BuiltinOptions, name + "Options") for source, name in {
+    "ADD": "Add", "ARG_MAX": "ArgMax", "ARG_MIN": "ArgMin", "AVERAGE_POOL_2D": "Pool2D",
+    "BATCH_MATMUL": "BatchMatMul", "CONCATENATION": "Concatenation", "CONV_2D": "Conv2D",
+    "DEPTHWISE_CONV_2D": "DepthwiseConv2D", "DEPTH_TO_SPACE": "DepthToSpace",
+    "FULLY_CONNECTED": "FullyConnected", "GATHER": "Gather", "GELU": "Gelu", "L2_NORMALIZATION": "L2Norm",
+    "LEAKY_RELU": "LeakyRelu", "MAX_POOL_2D": "Pool2D", "MEAN": "Reducer", "MIRROR_PAD": "MirrorPad",
+    "MUL": "Mul", "PACK": "Pack", "REDUCE_MAX": "Reducer", "REDUCE_MIN": "Reducer", "RESHAPE": "Reshape",
+    "RESIZE_BILINEAR": "ResizeBilinear", "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighbor",
+    "SOFTMAX": "Softmax", "SPACE_TO_DEPTH": "SpaceToDepth", "SPLIT": "Split",
+    "STRIDED_SLICE": "StridedSlice", "SUB": "Sub", "SUM": "Reducer", "TRANSPOSE_CONV": "TransposeConv",
+    "UNPACK": "Unpack", LSTM: "UnidirectionalSequenceLSTM",
 }.items()}
 """The options table that an operator may carry, by its number in the schema's union."""
 

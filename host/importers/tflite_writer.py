@@ -30,6 +30,7 @@ class OpSpec:
     options: dict[str, Any] = field(default_factory=dict)
     options_type: str = ""  # e.g. "Conv2DOptions"; options are fields of that table, CamelCase
     version: int = 1
+    intermediates: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -100,7 +101,8 @@ def _build(model: ModelSpec) -> bytes:
             kind = getattr(tflite.BuiltinOptions, op.options_type)
         operators.append(_table(
             b, "Operator", OpcodeIndex=len(codes) - 1, Inputs=_vector(b, op.inputs, np.int32),
-            Outputs=_vector(b, op.outputs, np.int32), BuiltinOptionsType=kind, BuiltinOptions=options))
+            Outputs=_vector(b, op.outputs, np.int32), BuiltinOptionsType=kind, BuiltinOptions=options,
+            Intermediates=_vector(b, op.intermediates, np.int32) if op.intermediates else None))
     graph = _table(b, "SubGraph", Tensors=_offsets(b, tensors), Inputs=_vector(b, model.inputs, np.int32),
                    Outputs=_vector(b, model.outputs, np.int32), Operators=_offsets(b, operators))
     root = _table(b, "Model", Version=3, OperatorCodes=_offsets(b, codes), Subgraphs=_offsets(b, [graph]),

@@ -1,8 +1,6 @@
-"""One operator to one Layer: what the fabric computes, and the reason where it does not."""
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from math import prod
-from typing import Literal
+"""What all lowering rules share: the draft of a plan, tensors as the fabric sees them, requantisation."""
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +8,13 @@ import numpy.typing as npt
 from ...rtl.contract.fabric import Fabric
 from ...rtl.contract.numerics import PRODUCT_DROP, Channel
 from ..graph.ir import Graph, Kind, Op, Tensor
-from ..reference import average_pool_function, channel_scales, real_scales, requantize_function
-from .plan import Alias, Layer, Proof
-from .requantise import Function, Ints, Solution, reach, solve
+from .plan import Alias, Layer, Part, Proof, Shape
+from .requantise import Function, Ints, Solution, solve
 
 INT8 = (-128, 127)
+BYTES = ("int8", "uint8")
+LAYERS_MOST = 64
+"""Layers that may make up one operator; beyond that the host is as good."""
 IDENTITY = Channel(bias=0, mult=2**PRODUCT_DROP, round_pos=0, round_neg=0, shift=0)
 """Passes a stored value on unchanged (with zero point 0)."""
 
@@ -27,15 +27,47 @@ class Refused(Exception):
         self.proof = proof
 
 
-@dataclass(frozen=True)
-class Lowered:
-    """A layer and why its numbers are right."""
+@dataclass
+class Draft:
+    """A plan in the making. Rules add to it, and rewrite layers that they can ride on, or raise Refused.
 
-    layer: Layer
-    proof: Proof
+    layers : by the position of the operator that they were made for; in order where there are several
+    """
+
+    graph: Graph
+    fabric: Fabric
+    layers: dict[int, list[Layer]] = field(default_factory=dict)
+    aliases: dict[int, Alias] = field(default_factory=dict)
+    proofs: dict[int, Proof] = field(default_factory=dict)
+
+    def makers(self, tensor: int, reader: int) -> list[Layer]:
+        """The layers that make a tensor which one operator alone reads, so that they may be rewritten; none
+        if anybody else wants to see it or the host makes it."""
+        if tensor in self.graph.outputs or self.graph.uses(tensor) != [reader]:
+            return []
+        return [layer for layers in self.layers.values() for layer in layers if layer.output == tensor]
+
+    def rewrite(self, old: Sequence[Layer], new: Sequence[Layer]) -> None:
+        place = {id(a): b for a, b in zip(old, new, strict=True)}
+        for layers in self.layers.values():
+            layers[:] = [place.get(id(layer), layer) for layer in layers]
+
+    def note(self, layer: Layer, text: str) -> None:
+        """Add to the proof of a layer that another operator rides on."""
+        position = layer.ops[0] if layer.ops else None
+        if position in self.proofs:
+            proof = self.proofs[position]
+            self.proofs[position] = replace(proof, text=f"{proof.text}; {text}")
 
 
-def image(shape: tuple[int, ...]) -> tuple[int, int, int]:
+def key_of(op: Op) -> Kind | str:
+    """What lowering rules go by: the kind, or the framework's name of an operator of no kind of its own."""
+    return op.source if op.kind == Kind.HOST else op.kind
+
+
+# Tensors as the fabric sees them
+
+def image(shape: tuple[int, ...]) -> Shape:
     """A tensor's shape as height, width, channels; vectors are rows of an image one pixel wide."""
     if len(shape) == 4:
         if shape[0] != 1:
@@ -48,185 +80,117 @@ def image(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return rows, columns, channels
 
 
-def producer(graph: Graph, tensor: int) -> int | None:
-    """Position of the operator that computes a tensor."""
-    return next((i for i, op in enumerate(graph.ops) if tensor in op.outputs), None)
+def image_axis(rank: int, axis: int) -> int:
+    """Which extent of ``image`` a dimension is; -1 for the batch."""
+    axis %= rank
+    if rank == 4:
+        return axis - 1
+    return 2 if axis == rank - 1 else axis
+
+
+def flip(tensor: Tensor) -> int:
+    """What to add to a value in the fabric for the stored one: uint8 values lie there less 128."""
+    return 128 if tensor.dtype == "uint8" else 0
+
+
+def zero_point(tensor: Tensor) -> int:
+    """As it is in the fabric."""
+    return (0 if tensor.quant is None else int(tensor.quant.zero_point.flat[0])) - flip(tensor)
+
+
+def scale_of(tensor: Tensor) -> float:
+    assert tensor.quant is not None, f"{tensor.dtype} tensor {tensor.name!r} without a scale"
+    return float(tensor.quant.scale.flat[0])
+
+
+def limits(op: Op, out: Tensor) -> tuple[int, int]:
+    """Least and greatest value of an operator's output, as they are in the fabric."""
+    least, most = (value + flip(out) for value in INT8)
+    low, high = max(op.attrs.get("low", least), least), min(op.attrs.get("high", most), most)
+    return low - flip(out), high - flip(out)
 
 
 def value_range(graph: Graph, tensor: int) -> tuple[int, int]:
-    """Least and greatest stored value an int8 tensor can hold: the limits of the operator that made it."""
+    """Least and greatest value that a tensor can hold in the fabric: the limits of the operator that made it.
+    """
     made_by = producer(graph, tensor)
     if made_by is None:
         return INT8
     op = graph.ops[made_by]
     if op.kind == Kind.RESHAPE and op.inputs[0] is not None:
         return value_range(graph, op.inputs[0])
-    return max(op.attrs.get("low", INT8[0]), INT8[0]), min(op.attrs.get("high", INT8[1]), INT8[1])
+    return limits(op, graph.tensors[tensor])
 
 
-def lower_op(graph: Graph, fabric: Fabric, position: int) -> Lowered | Alias:
-    """What the fabric does for one operator.
+def producer(graph: Graph, tensor: int) -> int | None:
+    """Position of the operator that computes a tensor."""
+    return next((i for i, op in enumerate(graph.ops) if tensor in op.outputs), None)
+
+
+def operand(op: Op, number: int) -> int:
+    """The tensor of an input that must be there."""
+    tensor = op.inputs[number]
+    assert tensor is not None, f"{op.label} lacks input {number}"
+    return tensor
+
+
+def need_bytes(*tensors: Tensor) -> None:
+    for tensor in tensors:
+        if tensor.dtype not in BYTES:
+            raise Refused(f"{tensor.name!r} is {tensor.dtype}; the fabric computes on int8 and uint8")
+
+
+def need_computed(tensor: Tensor) -> None:
+    if tensor.data is not None:
+        raise Refused(f"works on the constant {tensor.name!r}; the fabric works on what the network computes")
+
+
+# Layers
+
+def identity(graph: Graph, position: int, source: int, output: int) -> Layer:
+    """A layer that passes ``source`` on unchanged to an output of an operator that has the same image."""
+    out = graph.tensors[output]
+    shape = image(out.shape)
+    return Layer(
+        ops=(position,), name=out.name, source=graph.ops[position].source, mode="window", input=source,
+        output=output, in_shape=image(graph.tensors[source].shape), out_shape=shape, kernel=(1, 1),
+        weights=np.ones(shape[2], np.int16), channels=(IDENTITY,) * shape[2], zero=0, low=INT8[0],
+        high=INT8[1], pad_value=zero_point(graph.tensors[source]))
+
+
+def several(layers: Sequence[Layer]) -> list[Layer]:
+    """Layers of one operator: the first stands for it."""
+    return [layer if i == 0 else replace(layer, ops=(), macs=0) for i, layer in enumerate(layers)]
+
+
+def carried(layer: Layer, position: int, op: Op) -> Layer:
+    """A layer that computes one more operator."""
+    return replace(layer, ops=(*layer.ops, position), source=f"{layer.source}+{op.source}")
+
+
+def moved(layer: Layer, output: int, whole: Shape, by: Shape) -> Layer:
+    """The same layer, whose image becomes a part of another: ``by`` rows, columns and channels in."""
+    part = layer.out_part
+    place = Part(part.y + by[0], part.x + by[1], part.step_y, part.step_x, part.channel + by[2])
+    return replace(layer, output=output, out_image=whole, out_part=place)
+
+
+# Requantisation
+
+def requantise(fabric: Fabric, position: int, function: Function, bias: Ints, least: Ints, most: Ints,
+               scale: npt.NDArray[np.float64], zero: int, low: int, high: int,
+               copies: int = 1) -> tuple[tuple[Channel, ...], Proof]:
+    """Proved records of all channels; ``copies`` is for reports, when one channel stands for several.
+
+    Parameters as those of ``requantise.solve``.
 
     Raises
     ------
     Refused
-        With the reason.
+        If a channel has none.
     """
-    op = graph.ops[position]
-    if op.kind not in RULES:
-        raise Refused(f"the fabric has no {op.source}")
-    return RULES[op.kind](graph, fabric, position)
-
-
-def lower_convolution(graph: Graph, fabric: Fabric, position: int) -> Lowered:
-    """CONV on the dense array, DEPTHWISE_CONV on its diagonal."""
-    op = graph.ops[position]
-    x, weights, out = _operands(graph, op)
-    height, width, channels = image(x.shape)
-    taps = _weights(weights)
-    if op.kind == Kind.CONV:
-        if taps.shape[3] != channels:
-            raise Refused(f"its {channels} input channels are convolved in groups of {taps.shape[3]}")
-        taps = taps.transpose(1, 2, 3, 0)
-    else:
-        taps = taps[0]
-        if taps.shape[-1] % channels:
-            raise Refused(f"{taps.shape[-1]} output channels are no multiple of {channels} input channels")
-    return _weighted_layer(
-        graph, fabric, position, taps, mode="dense" if op.kind == Kind.CONV else "diagonal",
-        source_tensor=_input(op, 0), in_shape=(height, width, channels), out_shape=image(out.shape),
-        stride=op.attrs["stride"], dilation=op.attrs["dilation"], padding=op.attrs["padding"],
-        multiplier=1 if op.kind == Kind.CONV else taps.shape[-1] // channels)
-
-
-def lower_fully_connected(graph: Graph, fabric: Fabric, position: int) -> Lowered:
-    """A 1x1 convolution over the rows; of an image that it flattens, a convolution as large as the image.
-
-    A reshape that only flattens an image for this operator is computed along with it.
-    """
-    op = graph.ops[position]
-    x, weights, out = _operands(graph, op)
-    source = _input(op, 0)
-    folded: tuple[int, ...] = ()
-    taps = _weights(weights)
-    outputs, inputs = taps.shape
-    before = producer(graph, source)
-    if before is not None and graph.ops[before].kind == Kind.RESHAPE and graph.uses(source) == [position]:
-        whole = graph.tensors[_input(graph.ops[before], 0)]
-        if source not in graph.outputs and len(whole.shape) == 4 and whole.shape[0] == 1 and (
-                prod(whole.shape[1:3]) > 1 and whole.size == inputs):
-            x, source, folded = whole, _input(graph.ops[before], 0), (before,)
-    height, width, channels = image(x.shape)
-    if channels == inputs and out.size == height * width * outputs:
-        kernel, out_shape = (1, 1), (height, width, outputs)
-    elif x.size == inputs:
-        kernel, out_shape = (height, width), (1, 1, outputs)
-    else:
-        raise Refused(f"rows of {inputs} values do not lie along the pixels of a "
-                      f"{height}x{width}x{channels} image")
-    return _weighted_layer(
-        graph, fabric, position, taps.reshape(outputs, *kernel, channels).transpose(1, 2, 3, 0), mode="dense",
-        source_tensor=source, in_shape=(height, width, channels), out_shape=out_shape, folded=folded)
-
-
-def lower_average_pool(graph: Graph, fabric: Fabric, position: int) -> Lowered:
-    """A window of ones; the requantiser divides by the count."""
-    op = graph.ops[position]
-    x, out = graph.tensors[_input(op, 0)], graph.tensors[op.outputs[0]]
-    _need_int8(x, out)
-    _need_computed(x)
-    (rows, columns), (stride_y, stride_x) = op.attrs["window"], op.attrs["stride"]
-    in_shape, out_shape = image(x.shape), image(out.shape)
-    if any(op.attrs.get("padding", ())) or (out_shape[0] - 1) * stride_y + rows > in_shape[0] or (
-            (out_shape[1] - 1) * stride_x + columns > in_shape[1]):
-        raise Refused("windows at the border average fewer values than the others")
-    count, channels = rows * columns, out_shape[2]
-    low, high = op.attrs["low"], op.attrs["high"]
-    function: Function = average_pool_function(count, low, high)
-    no_bias = np.zeros(1, np.int64)
-    least, most = reach(np.ones((count, 1), np.int8), no_bias, *value_range(graph, _input(op, 0)))
-    one, proof = _requantise(fabric, position, function, no_bias, least, most, np.array([1 / count]), 0, low,
-                             high, copies=channels)
-    return Lowered(Layer(
-        ops=(position,), name=out.name, source=op.source, mode="window", input=_input(op, 0),
-        output=op.outputs[0], in_shape=in_shape, out_shape=out_shape, kernel=(rows, columns),
-        stride=(stride_y, stride_x), weights=np.ones(channels, np.int8), channels=one * channels, zero=0,
-        low=low, high=high), proof)
-
-
-def lower_reshape(graph: Graph, fabric: Fabric, position: int) -> Alias:
-    """No work."""
-    op = graph.ops[position]
-    _need_computed(graph.tensors[_input(op, 0)])
-    return Alias(position, _input(op, 0), op.outputs[0])
-
-
-def identity_layer(graph: Graph, position: int, source: int) -> Layer:
-    """A layer that passes ``source`` on unchanged to the output of an operator of the same shape."""
-    op, out = graph.ops[position], graph.tensors[graph.ops[position].outputs[0]]
-    shape = image(out.shape)
-    return Layer(
-        ops=(position,), name=out.name, source=op.source, mode="window", input=source, output=op.outputs[0],
-        in_shape=shape, out_shape=shape, kernel=(1, 1), weights=np.ones(shape[2], np.int8),
-        channels=(IDENTITY,) * shape[2], zero=0, low=INT8[0], high=INT8[1])
-
-
-RULES: dict[Kind, Callable[[Graph, Fabric, int], Lowered | Alias]] = {
-    Kind.CONV: lower_convolution,
-    Kind.DEPTHWISE_CONV: lower_convolution,
-    Kind.FULLY_CONNECTED: lower_fully_connected,
-    Kind.AVERAGE_POOL: lower_average_pool,
-    Kind.RESHAPE: lower_reshape,
-}
-
-
-def _weighted_layer(graph: Graph, fabric: Fabric, position: int, taps: npt.NDArray[np.int8], *,
-                    mode: Literal["dense", "diagonal"], source_tensor: int, in_shape: tuple[int, int, int],
-                    out_shape: tuple[int, int, int],
-                    stride: tuple[int, int] = (1, 1), dilation: tuple[int, int] = (1, 1),
-                    padding: tuple[int, int, int, int] = (0, 0, 0, 0), multiplier: int = 1,
-                    folded: tuple[int, ...] = ()) -> Lowered:
-    """A layer whose sums are weighted: taps are [kh, kw, (Cin,) Cout].
-
-    The input's zero point is folded into the bias: sum (x - zx)*w + bias = sum x*w + (bias - zx * sum w).
-    """
-    op = graph.ops[position]
-    x, out = graph.tensors[source_tensor], graph.tensors[op.outputs[0]]
-    pad_value, zero = _zero_point(x), _zero_point(out)
-    flat = taps.reshape(-1, taps.shape[-1])
-    bias = _bias(graph, op, flat.shape[1]) - pad_value * flat.sum(axis=0, dtype=np.int64)
-    if (c := _first(np.abs(bias) >= 2**31)) is not None:
-        raise Refused(f"channel {c}: the bias with the input's zero point folded in is {bias[c]}, more than "
-                      "32 bits hold")
-    x_low, x_high = value_range(graph, source_tensor)
-    if any(padding):
-        x_low, x_high = min(x_low, pad_value), max(x_high, pad_value)
-    least, most = reach(flat, bias, x_low, x_high)
-
-    # Scales of 1 and more: the kernels shift the sum left first, and what then exceeds 32 bits wraps; a
-    # wrapping formula would not be monotone.
-    left = np.array([max(shift, 0) for _, shift in channel_scales(graph, op)], np.int64)
-    if (c := _first(np.maximum(-least, most) >= (np.int64(1) << (31 - left)))) is not None:
-        raise Refused(f"channel {c}: sums in [{least[c]}, {most[c]}] times 2**{left[c]} overflow the "
-                      "framework's 32 bits")
-    low, high = op.attrs["low"], op.attrs["high"]
-    channels, proof = _requantise(fabric, position, requantize_function(graph, op), bias, least, most,
-                                  real_scales(graph, op), zero, low, high)
-    source = "+".join(graph.ops[i].source for i in (*folded, position))
-    return Lowered(Layer(
-        ops=(position, *folded), name=out.name, source=source, mode=mode, input=source_tensor,
-        output=op.outputs[0], in_shape=in_shape, out_shape=out_shape, kernel=(taps.shape[0], taps.shape[1]),
-        stride=stride, dilation=dilation, padding=padding, multiplier=multiplier,
-        weights=np.ascontiguousarray(taps), channels=channels, zero=zero, low=low, high=high,
-        pad_value=pad_value, macs=graph.macs(op)), proof)
-
-
-def _requantise(fabric: Fabric, position: int, function: Function, bias: Ints, least: Ints, most: Ints,
-                scale: npt.NDArray[np.float64], zero: int, low: int, high: int,
-                copies: int = 1) -> tuple[tuple[Channel, ...], Proof]:
-    """Proved records of all channels; ``copies`` is for reports, when one channel stands for several."""
     limit = 2 ** (fabric.acc_width - 1)
-    if (c := _first((least < -limit) | (most >= limit))) is not None:
+    if (c := first((least < -limit) | (most >= limit))) is not None:
         raise Refused(f"channel {c}: sums reach [{least[c]}, {most[c]}], beyond the fabric's "
                       f"{fabric.acc_width}-bit accumulators")
     solutions = solve(function, bias=bias, least=least, most=most, scale=scale, zero=zero, low=low, high=high)
@@ -251,54 +215,6 @@ def describe(solutions: Sequence[Solution | None], copies: int) -> str:
     return f"{text} over [{least}, {most}] ({steps} thresholds each)"
 
 
-def _input(op: Op, operand: int) -> int:
-    tensor = op.inputs[operand]
-    assert tensor is not None, f"{op.label} lacks input {operand}"
-    return tensor
-
-
-def _operands(graph: Graph, op: Op) -> tuple[Tensor, Tensor, Tensor]:
-    """Input, weights and output of a weighted operator."""
-    x, weights = graph.tensors[_input(op, 0)], graph.tensors[_input(op, 1)]
-    out = graph.tensors[op.outputs[0]]
-    _need_int8(x, weights, out)
-    _need_computed(x)
-    return x, weights, out
-
-
-def _need_int8(*tensors: Tensor) -> None:
-    for tensor in tensors:
-        if tensor.dtype != "int8":
-            raise Refused(f"{tensor.name!r} is {tensor.dtype}; the fabric computes on int8")
-
-
-def _need_computed(tensor: Tensor) -> None:
-    if tensor.data is not None:
-        raise Refused(f"works on the constant {tensor.name!r}; the fabric works on what the network computes")
-
-
-def _weights(tensor: Tensor) -> npt.NDArray[np.int8]:
-    if tensor.data is None:
-        raise Refused(f"weights {tensor.name!r} are computed, not constant")
-    if tensor.quant is not None and tensor.quant.zero_point.any():
-        raise Refused(f"weights {tensor.name!r} have zero point {tensor.quant.zero_point.flat[0]}; the array "
-                      "multiplies by weights with zero point 0")
-    return np.asarray(tensor.data, np.int8).reshape(tensor.shape)
-
-
-def _bias(graph: Graph, op: Op, channels: int) -> Ints:
-    if len(op.inputs) < 3 or op.inputs[2] is None:
-        return np.zeros(channels, np.int64)
-    tensor = graph.tensors[op.inputs[2]]
-    if tensor.data is None:
-        raise Refused(f"bias {tensor.name!r} is computed, not constant")
-    return np.broadcast_to(np.asarray(tensor.data, np.int64).reshape(-1), (channels,))
-
-
-def _zero_point(tensor: Tensor) -> int:
-    return 0 if tensor.quant is None else int(tensor.quant.zero_point.flat[0])
-
-
-def _first(condition: npt.NDArray[np.bool_]) -> int | None:
+def first(condition: npt.NDArray[np.bool_]) -> int | None:
     """The first channel for which something holds."""
     return int(condition.argmax()) if condition.any() else None

@@ -1,10 +1,11 @@
 """Execution order: independent steps between dependent ones.
 
-A layer that reads what the step just before it wrote waits for the array to drain (about rows + cols + 40
+A layer that reads what the step just before it wrote waits for the array to drain (about rows + cols + 38
 cycles). So among the steps that are ready, one that does not read the last result goes first, as long as no
 more activation bytes are live at once than in the model's own order. Layers stay together, and host
 operators too: each change of side ends a run of the fabric.
 """
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -71,16 +72,28 @@ def _arrange(graph: Graph, steps: Sequence[Step], limit: int | None) -> list[Ste
     """A legal order: the first ready step each time, or with a limit the best ready one."""
     pending, done = list(steps), list[Step]()
     memory = _Memory(graph, steps)
-    missing = {t for step in steps for t in writes(graph, step)}
+    missing = Counter(t for step in steps for t in writes(graph, step))  # steps yet to write each tensor
     while pending:
-        ready = [step for step in pending if not reads(graph, step) & missing]
+        ready = _ready(graph, pending, set(missing))
         assert ready, "steps that wait for each other"
         chosen = ready[0] if limit is None else _best(graph, ready, done, memory, limit)
         pending.remove(chosen)
         done.append(chosen)
         memory.take(chosen)
-        missing.difference_update(writes(graph, chosen))
+        missing -= Counter(writes(graph, chosen))
     return done
+
+
+def _ready(graph: Graph, pending: Sequence[Step], missing: set[int]) -> list[Step]:
+    """The steps whose inputs are complete. Those that write parts of one tensor stay in order, since the
+    first may fill what the others leave out."""
+    ready: list[Step] = []
+    waiting: set[int] = set()
+    for step in pending:
+        if not reads(graph, step) & missing and not waiting.intersection(writes(graph, step)):
+            ready.append(step)
+        waiting.update(writes(graph, step))
+    return ready
 
 
 def _best(graph: Graph, ready: list[Step], done: list[Step], memory: _Memory, limit: int) -> Step:

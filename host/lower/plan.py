@@ -6,53 +6,98 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ...rtl.contract.numerics import Add, Channel
+from ...rtl.contract.numerics import Add, Channel, Product
 from ..graph.ir import Graph, Op
+
+Shape = tuple[int, int, int]
+"""Height, width, channels."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A regular part of an image: pixels ``(y + i*step_y, x + j*step_x)``, channels from ``channel`` on."""
+
+    y: int = 0
+    x: int = 0
+    step_y: int = 1
+    step_x: int = 1
+    channel: int = 0
+
+
+WHOLE = Part()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
     """One pass through array and post-processing: a convolution in the widest sense.
 
-    out[y, x, n] = post(sum over ky, kx, k of in[y*stride_y + ky*dilation_y - top, x*... , channel] *
-    weight), where ``post`` is Channel n, then, if ``add`` is set, Add with other[y, x, n].
+    out[y, x, n] = post(sum over ky, kx, k of in[y*stride_y + ky*dilation_y - top, x*... , channel + k] *
+    weight), where ``post`` is, in this order: the product with other[y, x, n], if ``multiply`` is set;
+    Channel n; the sum with other[y, x, n], if ``add`` is set; the ``table``, if there is one.
 
-    =========  ==========================  ===================================================================
+    =========  ==========================  ==================================================================
     mode       weights                     sum
-    =========  ==========================
-    =================================================================== dense      int8[kh, kw, Cin, Cout]
-    over all Cin (fully connected: kh = kw = 1 on a 1x1 image) diagonal   int8[kh, kw, Cout]          channel
-    n of the input only, n // multiplier (depthwise) window     int8[Cout] (usually ones)   channel n only,
-    the same weight at each place of the window (pooling,
-                                           identity)
-    =========  ==========================  ===================================================================
+    =========  ==========================  ==================================================================
+    dense      int16[kh, kw, Cin, Cout]    over Cin channels (fully connected: kh = kw = 1 on a 1x1 image)
+    depthwise  int16[kh, kw, Cout]         channel n // multiplier only
+    window     int16[Cout] (usually ones)  channel n only, the same weight at each place of the window
+                                           (pooling, identity); the greatest instead of the sum if ``maximum``
+    =========  ==========================  ==================================================================
 
-    Tensors are indices into Plan.graph.tensors, seen as H x W x C images; a tensor of rank 2 is 1 x 1 x C.
-    Outside the image the input reads ``pad_value`` (its zero point).
+    Tensors are indices into Plan.graph.tensors, seen as H x W x C images (layers.image). Outside the image
+    the input reads ``pad_value`` (its zero point). uint8 tensors lie in the fabric's memories with their top
+    bit flipped: every number here is that of the int8 that the byte then is.
+
+    Parameters
+    ----------
+    ops : positions in graph.ops that this layer computes, main one first
+    source : framework operator name(s), e.g. "CONV_2D+ADD"
+    in_shape : the whole image that is read; ``in_channel`` is its first channel that is
+    out_shape : what this layer makes; ``out_part`` says which part of the ``out_image`` (None: all) that is
+    other_shape : of the other operand; an extent of 1 is repeated (only as 1 x 1 x C or as out_shape)
+    padding : top, bottom, left, right; negative ones leave out the border of the image
+    weights : effective ones, zero point subtracted
+    weight_zero : what to add so that weights are int8: their zero point
+    table : uint8[256], entry ``q & 255`` stands for q
+    fill : value that the whole out_image takes before this layer writes its part, None for none
     """
 
-    ops: tuple[int, ...]  # positions in graph.ops that this layer computes, main one first
+    ops: tuple[int, ...]
     name: str
-    source: str  # framework operator name(s), e.g. "CONV_2D+ADD"
-    mode: Literal["dense", "diagonal", "window"]
+    source: str
+    mode: Literal["dense", "depthwise", "window"]
     input: int
     output: int
     other: int | None = None
-    in_shape: tuple[int, int, int]
-    out_shape: tuple[int, int, int]
+    in_shape: Shape
+    in_channel: int = 0
+    out_shape: Shape
+    out_image: Shape | None = None
+    out_part: Part = WHOLE
+    other_shape: Shape | None = None
     kernel: tuple[int, int]
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)  # top, bottom, left, right
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     multiplier: int = 1
-    weights: npt.NDArray[np.int8]
+    maximum: bool = False
+    weights: npt.NDArray[np.int16]
+    weight_zero: int = 0
     channels: tuple[Channel, ...]
     zero: int
     low: int
     high: int
     add: Add | None = None
+    multiply: Product | None = None
+    table: npt.NDArray[np.uint8] | None = None
     pad_value: int = 0
+    fill: int | None = None
     macs: int = 0
+
+    @property
+    def image(self) -> Shape:
+        """Of the output tensor."""
+        return self.out_image or self.out_shape
 
 
 @dataclass(frozen=True)

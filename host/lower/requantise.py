@@ -20,6 +20,7 @@ Sums are arrays of shape [points, channels] throughout.
 """
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +51,7 @@ class Solution:
     proved: bool = True
 
 
-def reach(weights: npt.NDArray[np.int8], bias: Ints, low: int, high: int) -> tuple[Ints, Ints]:
+def reach(weights: npt.NDArray[np.signedinteger], bias: Ints, low: int, high: int) -> tuple[Ints, Ints]:
     """Least and greatest biased sum of each channel: weights [taps, channels], inputs within [low, high].
 
     Only this final sum has to fit the accumulator: a sum that wraps on its way wraps back.
@@ -135,13 +136,27 @@ def nominal_scale(scale: npt.NDArray[np.float64]) -> tuple[Ints, Ints]:
     return np.minimum(mult, MULT_MAX), shift
 
 
-def prove(channel: Channel, expected: Ints, sums: Ints, *, zero: int, low: int, high: int) -> bool:
-    """Whether the record gives ``expected`` at each of ``sums``.
+@dataclass(frozen=True)
+class _Records:
+    """Channel records as arrays, for the contract's own arithmetic on all channels at once."""
+
+    mult: Ints
+    round_pos: Ints
+    round_neg: Ints
+    shift: Ints
+
+
+def prove(mult: Ints, rounds: Ints, shift: Ints, expected: Ints, sums: Ints, *, zero: int, low: int,
+          high: int) -> Flags:
+    """Which channels' records (rounds are [2, channels]) give ``expected`` at each of their ``sums``.
 
     The sums are both ends of every run on which neither sign nor expected value changes. Hardware and formula
     being non-decreasing, they are then equal in between too.
     """
-    return bool((channel.apply_biased(sums, zero=zero, low=low, high=high) == expected).all())
+    records = cast(Channel, _Records(mult, rounds[0], rounds[1], shift))
+    made = Channel.apply_biased(records, sums, zero=zero, low=low, high=high)
+    equal: Flags = (made == expected).all(axis=0)
+    return equal
 
 
 def solve(function: Function, *, bias: Ints, least: Ints, most: Ints, scale: npt.NDArray[np.float64],
@@ -187,16 +202,11 @@ def solve(function: Function, *, bias: Ints, least: Ints, most: Ints, scale: npt
     ends = np.clip(np.concatenate([thresholds, thresholds - 1, [least, most, zeros - 1, zeros]]), least, most)
     expected = function(ends)
     steps = ((thresholds > least) & (thresholds <= most)).sum(axis=0)
-    solutions: list[Solution | None] = []
-    for c in range(len(bias)):
-        solution = None
-        if found[c]:
-            channel = Channel(bias=int(bias[c]), mult=int(mult[c]), round_pos=int(rounds[0, c]),
-                              round_neg=int(rounds[1, c]), shift=int(shift[c]))
-            if prove(channel, expected[:, c], ends[:, c], zero=zero, low=low, high=high):
-                solution = Solution(channel, int(steps[c]), int(least[c]), int(most[c]))
-        solutions.append(solution)
-    return solutions
+    found &= prove(mult, rounds, shift, expected, ends, zero=zero, low=low, high=high)
+    columns = zip(*(values.tolist() for values in (found, bias, mult, *rounds, shift, steps, least, most)),
+                  strict=True)
+    return [Solution(Channel(bias=b, mult=m, round_pos=pos, round_neg=neg, shift=s), count, first, last)
+            if ok else None for ok, b, m, pos, neg, s, count, first, last in columns]
 
 
 def _roundings(sides: Sequence[_Side], goals: Ints, mult: Ints, shift: Ints) -> tuple[Flags, Ints]:

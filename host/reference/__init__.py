@@ -8,12 +8,18 @@ For proofs about one operator:
   pair expresses.
 * ``channel_scales(graph, op)``: the fixed-point (multiplier, shift) pairs, and ``real_scales(graph, op)``:
   the same as float64, a starting point for a search.
-* ``add_function`` and ``average_pool_function``: the same for ADD and full AVERAGE_POOL_2D windows.
+* ``add_function`` and ``sub_function``: stored values of both inputs to stored outputs.
+* ``average_pool_function`` (full windows), ``mean_function``: sums of stored values to stored outputs.
+* ``mul_function``: products of the centred inputs to stored outputs.
+* ``unary_table``: any function of one stored byte, as 256 bytes.
 """
 from .elementwise import add_function, mul_function, sub_function
 from .linear import accumulate, channel_scales, real_scales, requantize_function
 from .pooling import average_pool_function
-from .runner import Reference, run_op
+from .reduce import mean_function
+from .runner import Reference, States, run_op
+from .table import unary_table
 
-__all__ = ["Reference", "accumulate", "add_function", "average_pool_function", "channel_scales",
-           "mul_function", "real_scales", "requantize_function", "run_op", "sub_function"]
+__all__ = ["Reference", "States", "accumulate", "add_function", "average_pool_function", "channel_scales",
+           "mean_function", "mul_function", "real_scales", "requantize_function", "run_op", "sub_function",
+           "unary_table"]

@@ -1,6 +1,7 @@
-"""ADD, SUB and MUL on int8 and uint8.
+"""Operators of two values each: ADD, SUB, MUL, PRELU, MAXIMUM and MINIMUM.
 
-Sources: tflite/kernels/{add,sub,mul}.cc and tflite/kernels/internal/reference/integer_ops/{add,mul}.h.
+Sources: tflite/kernels/{add,sub,mul,activations,maximum_minimum}.cc,
+tflite/kernels/internal/reference/integer_ops/{add,mul}.h and reference/prelu.h.
 """
 from collections.abc import Callable
 
@@ -47,25 +48,43 @@ def sub_function(graph: Graph, op: Op) -> Pairwise:
     return _sum_function(graph, op, -1)
 
 
-def mul_function(graph: Graph, op: Op) -> Pairwise:
-    """The same for MUL. The scales are multiplied and divided in float32, as the kernel does."""
+def mul_function(graph: Graph, op: Op) -> Callable[[Ints], Ints]:
+    """The framework's MUL as a function of the products (a - zero point of a) * (b - zero point of b): stored
+    outputs, including the clamp. It never falls as the product grows.
+
+    The scales are multiplied and divided in float32, as the kernel does.
+    """
     a, b, y = (quant_of(tensor_of(graph, i)) for i in (*op.inputs, *op.outputs))
     scale = np.float32(a.scale[0]) * np.float32(b.scale[0]) / np.float32(y.scale[0])
     multiplier, shift = quantize_multiplier(float(scale))
-    zero_a, zero_b, zero = (int(quant.zero_point[0]) for quant in (a, b, y))
-    low, high = op.attrs["low"], op.attrs["high"]
-
-    def function(p: Ints, q: Ints) -> Ints:
-        product = (p - zero_a) * (q - zero_b)
-        return np.clip(multiply_double(product, multiplier, shift) + zero, low, high)
-
-    return function
-
-
-FUNCTIONS = {Kind.ADD: add_function, Kind.SUB: sub_function, Kind.MUL: mul_function}
+    zero, low, high = int(y.zero_point[0]), op.attrs["low"], op.attrs["high"]
+    return lambda product: np.clip(multiply_double(product, multiplier, shift) + zero, low, high)
 
 
 def pairwise(graph: Graph, op: Op, values: list[Array | None]) -> tuple[Array, ...]:
-    a, b = (value_of(value) for value in values)
-    result = FUNCTIONS[op.kind](graph, op)(a.astype(np.int64), b.astype(np.int64))
+    a, b = (value_of(value).astype(np.int64) for value in values)
+    if op.kind == Kind.MUL:
+        zero_a, zero_b = (quant_of(tensor_of(graph, i)).zero_point[0] for i in op.inputs)
+        result = mul_function(graph, op)((a - zero_a) * (b - zero_b))
+    else:
+        result = (add_function if op.kind == Kind.ADD else sub_function)(graph, op)(a, b)
     return (result.astype(graph.tensors[op.outputs[0]].dtype),)
+
+
+def prelu(graph: Graph, op: Op, values: list[Array | None]) -> tuple[Array, ...]:
+    """x, or x * slope below zero; the second operand holds the slopes."""
+    a, b, y = (quant_of(tensor_of(graph, i)) for i in (*op.inputs, *op.outputs))
+    ratio = np.float32(a.scale[0]) / np.float32(y.scale[0])
+    product = np.float32(a.scale[0]) * np.float32(b.scale[0]) / np.float32(y.scale[0])
+    above, below = (quantize_multiplier(float(scale)) for scale in (ratio, product))
+    x, slope = (value_of(value).astype(np.int64) - quant.zero_point[0]
+                for value, quant in zip(values, (a, b), strict=True))
+    result = np.where(x >= 0, multiply_double(x, *above), multiply_double(x * slope, *below))
+    limits, dtype = np.iinfo(value_of(values[0]).dtype), graph.tensors[op.outputs[0]].dtype
+    return (np.clip(result + y.zero_point[0], limits.min, limits.max).astype(dtype),)
+
+
+def extreme(graph: Graph, op: Op, values: list[Array | None]) -> tuple[Array, ...]:
+    """MAXIMUM and MINIMUM of stored values, whatever their scales."""
+    select = np.maximum if op.source == "MAXIMUM" else np.minimum
+    return (select(value_of(values[0]), value_of(values[1])),)

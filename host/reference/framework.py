@@ -36,7 +36,7 @@ class LiteRT:
             ) from error
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
-        """Outputs for one sample."""
+        """Outputs for one sample. States of recurrent operators last from run to run."""
         details = self._interpreter.get_input_details()
         if len(details) != len(inputs):
             raise InputError(f"{len(inputs)} inputs for a model of {len(details)}")

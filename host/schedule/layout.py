@@ -30,17 +30,18 @@ class Walk:
 def walk_of(layer: Layer, pitch: int, rows: int, block: int) -> Walk:
     """The walk over a layer's taps; ``block`` is the number of input channels a tile of outputs reads.
 
-    A dense kernel reads all channels, so that a kernel row is one run; else each tap is a run of ``block``
-    bytes. With ``pitch = kw*Cin`` modulo R the R rows of a tile lie in R different banks also where it runs
-    over several kernel rows (design 4.2); where that does not hold, tiles end at the end of a run.
+    A dense kernel that reads all channels of the image has kernel rows that are one run; else each tap is a
+    run of ``block`` bytes. With ``pitch = kw*Cin`` modulo R the R rows of a tile lie in R different banks
+    also where it runs over several kernel rows (design 4.2); where that does not hold, tiles end at the end
+    of a run.
     """
     kh, kw = layer.kernel
     step_y, step_x = layer.dilation
     channels = layer.in_shape[2]
     if layer.mode == "window":
         return Walk(block, 1, 0, 0, True, 1)
-    if layer.mode == "dense" and (step_x == 1 or kw == 1):
-        run, runs_x, count = kw * channels, 1, kh
+    if layer.mode == "dense" and (kw == 1 or (step_x == 1 and block == channels)):
+        run, runs_x, count = kw * block, 1, kh
         jump_x, jump_y = 0, step_y * pitch - run
     else:
         run, runs_x, count = block, kw, kh * kw
@@ -60,7 +61,7 @@ def reach(layer: Layer) -> tuple[int, int, int, int]:
     top, _, left, _ = layer.padding
     bottom = (out_height - 1) * layer.stride[0] + (layer.kernel[0] - 1) * layer.dilation[0] + 1 - top - height
     right = (out_width - 1) * layer.stride[1] + (layer.kernel[1] - 1) * layer.dilation[1] + 1 - left - width
-    return top, max(0, bottom), left, max(0, right)
+    return max(0, top), max(0, bottom), max(0, left), max(0, right)
 
 
 def least_pitch(layer: Layer) -> int:
@@ -105,6 +106,11 @@ class Layout:
         """Whether the image's bytes are contiguous."""
         return self.height == 1 or self.pitch == self.width * self.channels
 
+    @property
+    def regular(self) -> bool:
+        """Whether the same channel of all pixels lies at the same place modulo channels."""
+        return self.height == 1 or self.pitch % self.channels == 0
+
     def strip(self, height: int) -> "Layout":
         """The same for an image of another height."""
         return Layout(
@@ -128,7 +134,7 @@ def layout_for(shape: tuple[int, int, int], readers: Iterable[Layer], rows: int)
         return sum(
             layer.macs
             for layer in readers
-            if layer.mode == "dense" and not walk_of(layer, pitch, rows, channels).ragged
+            if layer.mode == "dense" and not walk_of(layer, pitch, rows, layer.weights.shape[2]).ragged
         )
 
     pitch = max(range(least, least + rows), key=lambda p: (packed(p), -p))

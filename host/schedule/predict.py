@@ -1,8 +1,11 @@
 """Cycles of a program before it runs: a timeline of the five units, instruction by instruction."""
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +24,9 @@ from ...rtl.contract.isa import (
     Weights,
 )
 
+if TYPE_CHECKING:
+    from ..emit.program import Program
+
 Times = npt.NDArray[np.int64]
 
 
@@ -29,11 +35,13 @@ class Latencies:
     """Cycles that the timeline cannot derive from the instructions; checked against the RTL by tests.
 
     ``read`` and ``write`` are those of the DRAM behind the port, from a burst's address to its first beat
-    and from its last beat to its answer.
+    and from its last beat to its answer. ``bytes_per_cycle`` is what it moves in both directions together;
+    None: a beat a cycle in each.
     """
 
     read: int = 20
     write: int = 10
+    bytes_per_cycle: Fraction | int | None = None
     turn: int = 6  # a short burst's last beat to the next address, where bursts wait for each other
     start: int = 7  # doorbell to the first read address on the bus
     dispatch: int = 6  # an instruction's last beat to its issue stage
@@ -45,12 +53,17 @@ class Latencies:
     weights: int = 5  # the last row read to completion
     pixels: int = 6  # the last pixel's issue to completion
     way: int = 14  # a pixel's issue to its result at post-processing, without R and C
-    params: int = 5  # a Post's first action to its first group, without its records
-    reload: int = 8  # a Post's last group to the next one's first, without its records
-    drain: int = 15  # the same at least
-    drain_add: int = 23
-    post: int = 18  # the last group's entry to completion
-    post_add: int = 26
+    params: int = 5  # a Post's acceptance to its first group, without its records
+    next: int = 3  # a Post's last group to the next one's first
+    next_add: int = 4  # the same if the next one adds
+    next_multiply: int = 11  # or multiplies
+    settle: int = 16  # a Post's first group to the next one's first
+    settle_add: int = 24
+    drain: int = 17  # a Post's last group to the first of one of another kind
+    drain_add: int = 25
+    post: int = 20  # the last group's entry to completion
+    post_add: int = 28
+    table: int = 2  # more for the last four in a fabric with tables
     ahead: int = 16  # cycles that operands of an add are read ahead
     finish: int = 4  # the last completion to DONE
 
@@ -63,28 +76,64 @@ class Prediction:
     layers: dict[int, int] = field(default_factory=dict)
 
 
+class _Port:
+    """What moves over the memory port, in cycles: work that comes later may fill the gaps before it."""
+
+    def __init__(self, bytes_per_cycle: Fraction):
+        self.rate = bytes_per_cycle
+        self.starts: list[int] = []
+        self.ends: list[int] = []
+
+    def move(self, time: int, size: int) -> int:
+        """When ``size`` bytes, ready to be moved at ``time``, have been moved."""
+        left = -(-size * self.rate.denominator // self.rate.numerator)
+        index = bisect_right(self.starts, time) - 1
+        if index >= 0 and self.ends[index] > time:
+            time = self.ends[index]
+        first = index = index + 1
+        begin = time
+        while index < len(self.starts) and self.starts[index] - time < left:
+            left -= max(0, self.starts[index] - time)
+            time = self.ends[index]
+            index += 1
+        end = time + left
+        # What is now one busy stretch, together with the one that ends where it begins.
+        if first and self.ends[first - 1] == begin:
+            first -= 1
+            begin = self.starts[first]
+        self.starts[first:index], self.ends[first:index] = [begin], [end]
+        return end
+
+
 class _Timeline:
     def __init__(self, fabric: Fabric, latency: Latencies):
         self.fabric, self.latency = fabric, latency
+        rate = Fraction(latency.bytes_per_cycle or fabric.bus_bytes)
+        self.reads = _Port(rate)
+        self.writes = self.reads if latency.bytes_per_cycle else _Port(rate)
+        self.memory = _Port(Fraction(1))  # port B of the activation memory: a request a cycle
         self.front = dict.fromkeys(Unit, 0)
         self.complete = dict.fromkeys(Unit, 0)
         self.starts: dict[Unit, list[int]] = {unit: [] for unit in Unit}
         self.tokens: dict[tuple[int, int], deque[int]] = {(a, b): deque() for a in Unit for b in Unit}
         self.fetched = latency.start + latency.read
-        self.bus = 0  # when the read bus is free
+        self.bus = 0  # when the last load's data have come
+        self.unpaid = 0  # bytes of instructions fetched since, which take their share of the bus
         self.loads: deque[list[int]] = deque()  # [ready, tiles] of Weights not yet streamed
         self.signals: deque[Weights] = deque()
         self.loaded = 0  # when the loader finished its last tile
         self.taken = 0  # when the last tile was taken
         self.drained: Times = np.full(fabric.fifo_depth, -(1 << 40), np.int64)
-        self.pending: deque[tuple[int, int]] = deque()  # last visit of a Stream that emits: start, pixels
-        self.added = False  # whether the last Post had an add
+        # Of the last visit of a Stream that emits: when its results may be issued (FIR mode: are).
+        self.pending: deque[tuple[Times, bool]] = deque()
+        # The Post before: its first and last group, layer, and whether it adds and multiplies.
+        self.post_first, self.post_last, self.post_layer, self.post_kind = -99, -99, -1, (0, 0)
 
     def ready(self, instruction: Instruction) -> int:
         """When an instruction has been fetched, its unit is free and its tokens are there."""
         unit, latency = instruction.UNIT, self.latency
-        beats = INSTRUCTION_BYTES // self.fabric.bus_bytes
-        self.fetched += beats
+        self.fetched += self.fetch_cycles(self.fetched < self.bus)
+        self.unpaid += INSTRUCTION_BYTES
         starts = self.starts[unit]
         depth = self.fabric.queue_depth + 1
         if len(starts) >= depth:
@@ -97,6 +146,13 @@ class _Timeline:
         starts.append(time)
         return time
 
+    def fetch_cycles(self, shared: bool) -> int:
+        """From one instruction to the next as they come; where loads go on, behind all their open bursts."""
+        fabric = self.fabric
+        burst = fabric.max_burst * fabric.bus_bytes
+        share = 1 + fabric.outstanding if shared and self.latency.bytes_per_cycle else 1
+        return int(min(burst, INSTRUCTION_BYTES) * share / self.reads.rate)
+
     def done(self, instruction: Instruction, time: int) -> None:
         unit = instruction.UNIT
         self.complete[unit] = max(self.complete[unit], time)
@@ -107,7 +163,7 @@ class _Timeline:
     def step(self, instruction: Instruction) -> None:
         if isinstance(instruction, Fill):
             time = self.ready(instruction)
-            end = time + instruction.rows * -(-instruction.row_bytes // self.fabric.rows)
+            end = self.memory.move(time, instruction.rows * -(-instruction.row_bytes // self.fabric.rows))
             self.front[Unit.LOAD] = end
             self.done(instruction, end + self.latency.fill)
         elif isinstance(instruction, Load):
@@ -133,7 +189,14 @@ class _Timeline:
         # Only so many bursts are under way at once: short ones cannot fill the memory's latency.
         row = max(row, bursts * (latency.read + latency.turn) // fabric.outstanding)
         start = max(time + latency.command, self.bus)
-        self.bus = start + instruction.rows * row
+        size = instruction.rows * -(-instruction.row_bytes // fabric.bus_bytes) * fabric.bus_bytes
+        idle = int((start - self.bus) * self.reads.rate)  # bytes that could come since the last load
+        self.unpaid = max(0, self.unpaid - idle)
+        self.bus = max(start + instruction.rows * row, self.reads.move(start, size + self.unpaid))
+        self.unpaid = 0
+        if instruction.space == Space.AM:
+            chunks = instruction.rows * -(-instruction.row_bytes // _chunk(fabric))
+            self.bus = max(self.bus, self.memory.move(start, chunks))
         self.front[Unit.LOAD] = self.bus  # the next one's reads go out while this one's data come
         end = self.bus + latency.read
         self.done(instruction, end + self.latency.load)
@@ -142,14 +205,16 @@ class _Timeline:
         fabric = self.fabric
         time = self.ready(instruction)
         beats = instruction.rows * -(-instruction.row_bytes // fabric.bus_bytes)
-        end = time + beats * (fabric.bus_bytes // _chunk(fabric)) + self.latency.store + self.latency.write
+        moved = self.writes.move(time, beats * fabric.bus_bytes)
+        end = max(time + beats * (fabric.bus_bytes // _chunk(fabric)), moved)
+        end += self.latency.store + self.latency.write
         self.front[Unit.STORE] = end
         self.done(instruction, end)
 
     def stream(self, instruction: Stream) -> None:
         rows = self.fabric.rows
         pixels = instruction.pixels
-        visits = instruction.u_count * instruction.v_count
+        length = instruction.pass_pixels
         time = max(self.ready(instruction), self.front[Unit.STREAM])
         left = instruction.tiles
         while left:
@@ -157,52 +222,77 @@ class _Timeline:
             first = max(ready, self.loaded, self.taken) + rows
             self.taken = max(time, first)
             now = min(left, tiles)
-            period = max(pixels * visits, rows)
+            period = max(length, rows)
             self.taken += (now - 1) * period
             self.loaded = first if now == 1 else self.taken - period + rows
-            time = self.taken + pixels * visits
             left -= now
+            if instruction.fir and instruction.emit and not left:
+                # The last pass starts when there is room for all its results.
+                self.taken = max(self.taken, int(self.drained[pixels - 1]) + 2)
+            time = self.taken + length
             if now == tiles:
                 self.loads.popleft()
                 self.done(self.signals.popleft(), self.loaded + self.latency.weights)
             else:
                 self.loads[0][1] -= now
-        if instruction.emit:
+        if instruction.emit and instruction.fir:
+            y, x = np.divmod(np.arange(pixels), instruction.x_count)
+            place = y * instruction.stride_y * instruction.line + x * instruction.stride_x
+            self.pending.append((self.taken + instruction.warm_up + place, True))
+        elif instruction.emit:
             # Whether post-processing keeps up is not known yet; post() moves the stream's end if it does not.
-            self.pending.append((time - pixels, pixels))
+            self.pending.append((time - pixels + np.arange(pixels), False))
         self.front[Unit.STREAM] = time
         self.done(instruction, time + self.latency.pixels)
 
     def post(self, instruction: Post) -> None:
         fabric, latency = self.fabric, self.latency
+        # Accepted, if of the same layer, as soon as the first group of the one before has entered.
+        same = instruction.layer == self.post_layer
+        self.front[Unit.POST] = self.post_first if same else self.post_last + 1
         time = self.ready(instruction)
         groups = -(-instruction.channels // fabric.lanes)
-        records = instruction.channels + instruction.add
-        gap = max(records + latency.reload, latency.drain_add if self.added else latency.drain)
-        end = max(time + latency.params + records, self.front[Unit.POST] + gap) - 1
+        combines = bool(instruction.add or instruction.multiply)
+        records = instruction.channels + combines
+        kind = instruction.add, instruction.multiply
+        table = latency.table if fabric.tables else 0
+        added = self.post_kind[0]
+        end = max(
+            time + latency.params + records,
+            self.post_last + (latency.next_add if kind[0] else latency.next_multiply if kind[1]
+                              else latency.next),
+            self.post_first + (latency.settle_add if added else latency.settle),
+        )
+        if kind != self.post_kind:
+            end = max(end, self.post_last + table + (latency.drain_add if added else latency.drain))
+        self.post_kind, self.post_layer = kind, instruction.layer
+        self.post_first = -1
         way = latency.way + fabric.rows + fabric.cols
         count = instruction.x_count * instruction.y_count
         while count:
-            start, pixels = self.pending.popleft()
-            left, position = pixels, start
-            while left:
-                now = min(left, fabric.fifo_depth)
+            planned, fixed = self.pending.popleft()
+            pixels, position = len(planned), 0
+            for first in range(0, pixels, fabric.fifo_depth):
+                issued = planned[first : first + fabric.fifo_depth]
+                now = len(issued)
                 index = np.arange(now)
-                blocked = self.drained[:now] + 2  # the places these pixels need are free then
-                issued = index + np.maximum.accumulate(np.maximum(position, blocked - index))
+                if not fixed:
+                    blocked = self.drained[:now] + 2  # the places these pixels need are free then
+                    earliest = np.maximum(position, np.maximum(issued, blocked) - index)
+                    issued = index + np.maximum.accumulate(earliest)
                 drain = _drain(index, groups, end, issued + way)
-                if (
-                    instruction.add
-                ):  # the memory port both reads and writes for it, but some reads come in advance
+                if combines:  # the memory port both reads and writes for it; some reads come in advance
                     drain = np.maximum(drain, _drain(index, 2 * groups, end, issued + way) - latency.ahead)
+                if self.post_first < 0:
+                    self.post_first = int(drain[0]) - groups
                 self.drained = np.concatenate([self.drained[now:], drain])
                 position, end = int(issued[-1]) + 1, int(drain[-1])
-                left -= now
             self.front[Unit.STREAM] = max(self.front[Unit.STREAM], position)
             count -= pixels
-        self.front[Unit.POST] = end
-        self.added = bool(instruction.add)
-        self.done(instruction, end - groups + (latency.post_add if instruction.add else latency.post))
+        requests = instruction.x_count * instruction.y_count * groups * (1 + combines)
+        end = max(end, self.memory.move(self.post_first, requests))
+        self.post_last = end - 1
+        self.done(instruction, end - 1 + table + (latency.post_add if kind[0] else latency.post))
 
 
 def _drain(index: Times, pace: int, free: int, arrive: Times) -> Times:
@@ -240,3 +330,24 @@ def predict(program: Sequence[Instruction], fabric: Fabric, latency: Latencies |
     if layers:
         layers[last] += cycles - before
     return Prediction(cycles, layers)
+
+
+def predicted_cycles(program: "Program", latency: Latencies | None = None) -> Prediction:
+    """Predict an inference of a compiled Program with the memory that ``latency`` describes."""
+    from ..emit.program import FabricRun
+
+    code = dict(program.blobs)
+    total = Prediction(0)
+    for step in program.steps:
+        if not isinstance(step, FabricRun):
+            continue
+        blob = code[step.address]
+        instructions = [
+            Instruction.decode(blob[i : i + INSTRUCTION_BYTES].tobytes(), program.fabric)
+            for i in range(0, step.count * INSTRUCTION_BYTES, INSTRUCTION_BYTES)
+        ]
+        part = predict(instructions, program.fabric, latency)
+        total.cycles += part.cycles
+        for tag, cycles in part.layers.items():
+            total.layers[tag] = total.layers.get(tag, 0) + cycles
+    return total

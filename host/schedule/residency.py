@@ -1,4 +1,4 @@
-"""Which weights and parameters stay on chip, and where; the others pass through a ring buffer."""
+"""Which weights, parameters and tables stay on chip, and where; the others pass through a ring buffer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 @dataclass
 class Residency:
-    """Plan of one memory (weight or parameter memory), in its words.
+    """Plan of one memory, in its words.
 
     ``place[i]`` is the address of block i if it stays, None if it is streamed through the ring
-    ``ring_start`` … ``capacity - 1``.
+    ``ring_start`` … ``capacity - 1``. ``wanted``: words that would keep everything.
     """
 
     place: list[int | None]
     used: int
     ring_start: int
     capacity: int
+    wanted: int = 0
     cursor: int = 0
 
     @property
@@ -32,21 +33,22 @@ class Residency:
         return start
 
 
-def plan_residency(sizes: Sequence[int], capacity: int, *, ring_least: int, ring_wanted: int) -> Residency:
-    """Keep all blocks if they fit; else as many as fit beside a ring of about ``ring_wanted`` words."""
-    if sum(sizes) <= capacity:
-        place: list[int | None] = []
-        used = 0
-        for size in sizes:
-            place.append(used)
-            used += size
-        return Residency(place, used, capacity, capacity)
-    ring = min(capacity, max(ring_least, min(ring_wanted, capacity // 2)))
-    place, used = [], 0
-    for size in sizes:
-        if used + size <= capacity - ring:
-            place.append(used)
-            used += size
-        else:
-            place.append(None)
-    return Residency(place, used, used, capacity)
+def plan_residency(
+    sizes: Sequence[int], capacity: int, *, ring_least: int, ring_wanted: int, gain: Sequence[tuple[int, int]]
+) -> Residency:
+    """Keep all blocks if they fit; else as many as fit beside a ring of about ``ring_wanted`` words.
+
+    Those with the greatest ``gain`` stay: that would have to be loaded most often in an inference, then those
+    that are used least each time. Loading these takes longest compared with the work they are for, so the
+    array would wait for them, while it has much to do with the others as they come.
+    """
+    wanted = sum(sizes)
+    ring = 0 if wanted <= capacity else min(capacity, max(ring_least, min(ring_wanted, capacity // 2)))
+    place: list[int | None] = [None] * len(sizes)
+    used = 0
+    chosen = range(len(sizes)) if not ring else sorted(range(len(sizes)), key=lambda i: gain[i], reverse=True)
+    for index in chosen:
+        if used + sizes[index] <= capacity - ring:
+            place[index] = used
+            used += sizes[index]
+    return Residency(place, used, used if ring else capacity, capacity, wanted)

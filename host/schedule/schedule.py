@@ -1,6 +1,6 @@
 """From a lowered network to instructions: segments, memories, tiles, and the order of everything."""
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,27 +15,29 @@ from ...rtl.contract.isa import (
     Load,
     Post,
     Space,
-    Store,
     Stream,
     Weights,
 )
+from ...rtl.contract.isa import Store as StoreRows
 from ..emit.program import DramTensor
-from ..emit.tokens import Access, Item, Memory
-from ..lower.plan import Alias, HostStep, Layer, Plan
-from .activations import Images, input_rows, plan_images, strip_layout, touched
+from ..emit.tokens import Access, Item, Memory, Window
+from ..lower.plan import WHOLE, Alias, HostStep, Layer, Plan, Shape
+from .activations import Group, Images, input_rows, plan_images, strip_layout, strip_rows, strips, touched
+from .areas import areas_of
+from .constants import Constants, Store
+from .fir import Grid, fir_grids, fir_of, line_of
 from .layout import Layout, layout_for
 from .memory import Block, place
-from .residency import Residency, plan_residency
+from .prefetch import prefetch
 from .weights import ColumnTile, column_tiles, walk_start
 
-LATENCY_BUBBLE = 64
-"""About how many cycles pass from the last pixel of a layer to the first that may depend on it: the last tile
-of a layer is kept small, so that this is hidden behind it."""
-INPUT_CHUNKS = 4
-INPUT_CHUNK_BYTES = 512
-"""An input image is loaded in up to so many parts of at least so many bytes: work can start early."""
+INPUT_AHEAD = 3
+"""Areas of pixels whose input rows are loaded before the first of them is streamed."""
+IN_PLACE_SHARE = 0.75
+"""Of the activation memory: a larger image is not written in place, because it has to pass in strips."""
+SPLIT_TILES = 2
+"""The last so many tiles of a layer's first pass wait for their own channels only, not with the rest."""
 
-Shape = tuple[int, int, int]
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -60,11 +62,10 @@ class Scheduled:
     fabric: Fabric
     parts: list[Segment | HostStep]
     setup: list[Item]
-    constants: list[tuple[int, Bytes]]
+    blobs: list[tuple[int, Bytes]]
     tensors: dict[int, DramTensor]
     dram_used: int
-    weights: Residency
-    params: Residency
+    constants: Constants
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,16 @@ class View:
     def at(self, y: int, x: int) -> int:
         return self.origin + y * self.layout.pitch + x * self.layout.channels
 
+    def window(self, channel: int, count: int) -> Window | None:
+        """So many channels of every pixel."""
+        channels = self.layout.channels
+        if not self.layout.regular or count >= channels:
+            return None
+        return Window(channels, (self.origin + channel) % channels, count)
+
+
+Views = Mapping[int, View]
+
 
 def schedule(plan: Plan, fabric: Fabric) -> Scheduled:
     """Lay out a network for a fabric.
@@ -84,7 +95,7 @@ def schedule(plan: Plan, fabric: Fabric) -> Scheduled:
     Raises
     ------
     CapacityError
-        If one tile or row of some layer does not fit a memory.
+        If one tile or row of some layer does not fit a memory; ``ops`` are those to leave to the host.
     """
     return _Scheduler(plan, fabric).run()
 
@@ -96,42 +107,39 @@ class _Scheduler:
         for step in plan.steps:
             if isinstance(step, Layer):
                 self.shapes[step.input] = step.in_shape
-                self.shapes[step.output] = step.out_shape
+                self.shapes[step.output] = step.image
                 if step.other is not None:
-                    self.shapes[step.other] = step.out_shape
+                    self.shapes[step.other] = step.other_shape or step.out_shape
         self.parts = list(self._split())
         self.layouts: dict[int, Layout] = {}
         self.tiles: dict[int, list[ColumnTile]] = {}  # by tag
-        self.weight_block: dict[tuple[int, int], int] = {}  # (tag, column tile) -> block
-        self.param_block: dict[tuple[int, int], int] = {}
-        self.constants: list[tuple[int, Bytes]] = []
         self.dram = 0
 
     def run(self) -> Scheduled:
         segments = [part for part in self.parts if isinstance(part, Segment)]
         for segment in segments:
             self._choose_layouts(segment)
-        self._place_constants(segments)
-        for segment in segments:
-            segment.images = plan_images(segment.layers, self.layouts, segment.share, self.fabric)
+            for layer, tag in zip(segment.layers, segment.tags, strict=True):
+                self.tiles[tag] = column_tiles(layer, self.layouts[layer.input].pitch, self.fabric)
+            outside = frozenset((*segment.inputs, *segment.outputs))
+            segment.images = plan_images(segment.layers, self.layouts, segment.share, outside, self.fabric)
+        self.constants = Constants(self.fabric, [
+            (tag, layer, self.tiles[tag], self._rounds(segment, step)) for segment in segments
+            for step, (layer, tag) in enumerate(zip(segment.layers, segment.tags, strict=True))])
+        blobs = []
+        for store in self.constants.stores:
+            size = sum(len(block.data) for block in store.blocks) * store.stride
+            start = self._reserve(size)
+            if size:
+                blobs.append((start, store.image(start)))
         self._place_tensors(segments)
-        setup = list(self._setup())
+        setup = list(self.constants.setup())
         for segment in segments:
             self._emit_segment(segment)
-        return Scheduled(
-            self.plan,
-            self.fabric,
-            list(self.parts),
-            setup,
-            self.constants,
-            self.tensors,
-            self.dram,
-            self.weights,
-            self.params,
-        )
+        return Scheduled(self.plan, self.fabric, list(self.parts), setup, blobs, self.tensors, self.dram,
+                         self.constants)
 
-    # -- segments
-    # ---------------------------------------------------------------------------------------------
+    # -- segments --------------------------------------------------------------------------------------
 
     def _split(self) -> Iterator[Segment | HostStep]:
         """Maximal runs of layers; a reshape stays in one only if it can share its input's bytes there."""
@@ -148,26 +156,19 @@ class _Scheduler:
                 if segment.layers:
                     yield segment
                 segment = Segment([], [], {})
-                yield (
-                    step
-                    if isinstance(step, HostStep)
-                    else HostStep(step.op, "moves no data, only renames it")
-                )
+                yield (step if isinstance(step, HostStep)
+                       else HostStep(step.op, "moves no data, only renames it"))
         if segment.layers:
             yield segment
 
     def _shares(self, alias: Alias, segment: Segment) -> bool:
         graph = self.plan.graph
-        made_here = (
-            any(layer.output == alias.input for layer in segment.layers) or alias.input in segment.share
-        )
+        made_here = any(layer.output == alias.input for layer in segment.layers) or (
+            alias.input in segment.share)
         if not made_here or alias.input in graph.outputs or alias.output in graph.outputs:
             return False
-        readers = [
-            step
-            for step in self.plan.steps
-            if isinstance(step, Layer) and alias.output in (step.input, step.other)
-        ]
+        readers = [step for step in self.plan.steps
+                   if isinstance(step, Layer) and alias.output in (step.input, step.other)]
         inside = {op for layer in readers for op in layer.ops}
         if len(graph.uses(alias.input)) != 1 or not readers or not set(graph.uses(alias.output)) <= inside:
             return False
@@ -185,6 +186,35 @@ class _Scheduler:
         used_later = self._used_outside(segment)
         segment.inputs = sorted({tensor for layer in segment.layers for tensor in touched(layer)} - produced)
         segment.outputs = sorted({layer.output for layer in segment.layers} & used_later)
+        for layer in segment.layers:
+            if self._in_place(layer, segment):
+                self.layouts[layer.output] = self.layouts[layer.input]
+                segment.share[layer.output] = segment.share.get(layer.input, layer.input)
+
+    def _in_place(self, layer: Layer, segment: Segment) -> bool:
+        """Whether a depthwise layer can write its output over its input.
+
+        A FIR pass reads each byte once, and long before the output at its place is made. So it must be the
+        only pass over its channels, nothing else may want the input, and nothing may read the halo, which
+        stays as it is.
+        """
+        fir = fir_of(layer, self.fabric)
+        inside, outside = self.layouts[layer.input], self.layouts[layer.output]
+        if fir is None or fir.passes > 1 or layer.in_shape != layer.image or layer.stride != (1, 1):
+            return False
+        if len(list(fir_grids(layer, fir, 0, layer.out_shape[0], self.fabric))) > 1:
+            return False
+        touching = [other for other in segment.layers if layer.input in touched(other)]
+        readers = [other for other in segment.layers if other.input == layer.output]
+        return (
+            len(touching) == 2 and layer.input not in (*segment.inputs, *segment.outputs, layer.other)
+            and layer.out_part == WHOLE and layer.out_image is None and outside.size - outside.start
+            == layer.out_shape[0] * layer.out_shape[1] * layer.out_shape[2]
+            and all(reader.kernel == (1, 1) for reader in readers)
+            and inside.size <= IN_PLACE_SHARE * self.fabric.am_bytes
+            and not set(segment.share.values()) & {layer.input, layer.output}
+            and not {layer.input, layer.output} & set(segment.share)
+        )
 
     def _used_outside(self, segment: Segment) -> set[int]:
         inside = {op for layer in segment.layers for op in layer.ops}
@@ -195,102 +225,19 @@ class _Scheduler:
                 used |= {tensor for tensor in op.inputs if tensor is not None}
         return used - set(segment.share.values())
 
-    # -- constants
-    # --------------------------------------------------------------------------------------------
+    def _rounds(self, segment: Segment, step: int) -> int:
+        """How often a layer's weights are used from the start: once for each strip."""
+        assert segment.images is not None
+        group = next((g for g in segment.images.groups if g.first <= step <= g.last), None)
+        return 1 if group is None else -(-segment.layers[group.last].out_shape[0] // group.rows)
+
+    # -- tensors in DRAM -------------------------------------------------------------------------------
 
     def _reserve(self, size: int) -> int:
         """The next piece of DRAM, aligned so that bursts start well."""
         start = self.dram
         self.dram = -(-(start + size) // 64) * 64
         return start
-
-    def _place_constants(self, segments: list[Segment]) -> None:
-        fabric = self.fabric
-        words: list[npt.NDArray[np.int8]] = []
-        records: list[Bytes] = []
-        known: dict[bytes, int] = {}
-        for segment in segments:
-            for layer, tag in zip(segment.layers, segment.tags, strict=True):
-                self.tiles[tag] = column_tiles(layer, self.layouts[layer.input].pitch, fabric)
-                for number, tile in enumerate(self.tiles[tag]):
-                    if tile.walk.run >= 1 << 16 or tile.tiles >= 1 << 14 or tile.walk.runs_x >= 1 << 8:
-                        raise CapacityError(
-                            f"layer {layer.name} ({layer.source}): a kernel row of {tile.walk.run} "
-                            f"bytes in {tile.tiles} tiles is beyond the instruction's fields"
-                        )
-                    key = tile.words.tobytes()
-                    if key not in known:
-                        known[key] = len(words)
-                        words.append(tile.words)
-                    self.weight_block[tag, number] = known[key]
-                    self.param_block[tag, number] = len(records)
-                    records.append(tile.records)
-        sizes = [len(block) for block in words]
-        self.weights = plan_residency(
-            sizes, fabric.wm_words, ring_least=2 * fabric.rows, ring_wanted=2 * max(sizes, default=0)
-        )
-        sizes = [len(block) for block in records]
-        self.params = plan_residency(
-            sizes, fabric.pm_words, ring_least=2 * (fabric.cols + 1), ring_wanted=8 * (fabric.cols + 1)
-        )
-        self.weight_dram = self._store_blocks(words, self.weights, fabric.wm_word_stride)
-        self.param_dram = self._store_blocks(records, self.params, fabric.pm_word_stride)
-        self.weight_words, self.param_records = words, records
-
-    def _store_blocks(
-        self, blocks: list[npt.NDArray[np.int8]] | list[Bytes], residency: Residency, stride: int
-    ) -> list[int]:
-        """Put blocks into DRAM, resident ones first, in the order of their places; returns addresses."""
-        order = sorted(
-            range(len(blocks)), key=lambda i: (residency.place[i] is None, residency.place[i] or 0)
-        )
-        total = sum(len(block) for block in blocks)
-        image = np.zeros((total, stride), np.uint8)
-        start = self._reserve(image.size)
-        addresses = [0] * len(blocks)
-        row = 0
-        for index in order:
-            block = blocks[index]
-            image[row : row + len(block), : block.shape[1]] = block.view(np.uint8)
-            addresses[index] = start + row * stride
-            row += len(block)
-        if image.size:
-            self.constants.append((start, image.reshape(-1)))
-        return addresses
-
-    def _setup(self) -> Iterator[Item]:
-        """Loads of everything resident: contiguous in DRAM and on chip, in pieces that the fields hold."""
-        fabric = self.fabric
-        for space, residency, addresses, stride in (
-            (Space.WM, self.weights, self.weight_dram, fabric.wm_word_stride),
-            (Space.PM, self.params, self.param_dram, fabric.pm_word_stride),
-        ):
-            if not residency.used:
-                continue
-            first = next(i for i, where in enumerate(residency.place) if where == 0)
-            most = ((1 << ROW_BYTES_BITS) - 1) // stride
-            for start in range(0, residency.used, most):
-                yield self._load_words(
-                    space,
-                    addresses[first] + start * stride,
-                    start,
-                    min(most, residency.used - start),
-                    stride,
-                    0,
-                )
-
-    def _load_words(self, space: Space, dram: int, local: int, words: int, stride: int, tag: int) -> Item:
-        memory = Memory.WM if space == Space.WM else Memory.PM
-        return Item(
-            Load(layer=tag, space=space, dram=dram, row_bytes=words * stride, word=local),
-            (
-                Access(memory, local, local + words, True),
-                Access(Memory.DRAM, dram, dram + words * stride, False),
-            ),
-        )
-
-    # -- tensors in DRAM
-    # --------------------------------------------------------------------------------------
 
     def _place_tensors(self, segments: list[Segment]) -> None:
         """DRAM homes for what crosses a segment's edge or is spilled; memory is reused over the steps."""
@@ -302,279 +249,317 @@ class _Scheduler:
                     first, last = life.get(tensor, (step, step))
                     life[tensor] = (first, max(last, step))
         order = sorted(life)
-        stride = {}
-        for tensor in order:
-            _, width, channels = self.shapes[tensor]
-            stride[tensor] = -(-width * channels // self.fabric.bus_bytes) * self.fabric.bus_bytes
+        bus = self.fabric.bus_bytes
+        stride = {t: -(-self.shapes[t][1] * self.shapes[t][2] // bus) * bus for t in order}
         blocks = [Block(-(-self.shapes[t][0] * stride[t] // 64) * 64, *life[t]) for t in order]
         starts = place(blocks, 1 << 32, align=64)
         assert starts is not None
         size = max((start + block.size for start, block in zip(starts, blocks, strict=True)), default=0)
         base = self._reserve(size)
-        self.tensors = {
-            tensor: DramTensor(
-                tensor,
-                base + start,
-                self.shapes[tensor][0],
-                self.shapes[tensor][1] * self.shapes[tensor][2],
-                stride[tensor],
-            )
-            for tensor, start in zip(order, starts, strict=True)
-        }
+        self.tensors = {}
+        for tensor, start in zip(order, starts, strict=True):
+            height, width, channels = self.shapes[tensor]
+            flipped = self.plan.graph.tensors[tensor].dtype == "uint8"
+            self.tensors[tensor] = DramTensor(
+                tensor, base + start, height, width * channels, stride[tensor], flipped)
 
-    # -- instructions
-    # -----------------------------------------------------------------------------------------
+    # -- instructions ----------------------------------------------------------------------------------
 
     def _emit_segment(self, segment: Segment) -> None:
         images = segment.images
         assert images is not None
-        items = segment.items
-        arrived: set[int] = set()
-        for step, (layer, tag) in enumerate(zip(segment.layers, segment.tags, strict=True)):
-            views = {
-                tensor: View(images.base[tensor] + self.layouts[tensor].start, self.layouts[tensor])
-                for tensor in touched(layer)
-                if tensor not in images.spilled
-            }
-            for tensor in (layer.input, layer.other):
-                if tensor in segment.inputs and tensor in views and tensor not in arrived:
-                    arrived.add(tensor)
-                    items += self._border(segment, tensor, views[tensor], tag)
-                    size = self.layouts[tensor].height * self.tensors[tensor].row_bytes
-                    chunks = max(1, min(INPUT_CHUNKS, size // INPUT_CHUNK_BYTES))
-                    items += self._load_image(
-                        tensor, views[tensor], 0, self.layouts[tensor].height, tag, chunks
-                    )
-            if layer.output in views:
-                items += self._border(segment, layer.output, views[layer.output], tag)
-            if step not in images.strips:
-                items += self._layer(layer, tag, 0, layer.out_shape[0], views)
+        groups = {group.first: group for group in images.groups}
+        whole = {tensor: View(base + self.layouts[tensor].start, self.layouts[tensor])
+                 for tensor, base in images.base.items()}
+        self.items: list[Item] = []
+        self.table_slot: dict[int, int] = {}  # block -> slot, of those that are loaded when needed
+        self.rows_loaded: dict[int, int] = {}  # of input images that are brought in whole
+        self.begun: set[int] = set()
+        self.writers = {tensor: sum(layer.output == tensor for layer in segment.layers) for tensor in whole}
+        step = 0
+        while step < len(segment.layers):
+            group = groups.get(step, Group(step, step, 0, {}, {}))
+            steps = range(group.first, group.last + 1)
+            for i in steps:
+                layer, tag = segment.layers[i], segment.tags[i]
+                for tensor in touched(layer):
+                    if tensor in whole and tensor not in self.begun and tensor not in segment.share:
+                        self._begin(segment, tensor, whole[tensor], tag)
+                    if tensor in segment.inputs and tensor in whole and (
+                            tensor != layer.input or layer.output in group.buffers or len(steps) > 1):
+                        self._arrive(segment, tensor, whole[tensor], self.layouts[tensor].height, tag)
+                if layer.fill is not None:
+                    self._clear(layer, whole[layer.output], tag)
+            if group.buffers:
+                self._strips(segment, group, whole)
             else:
-                items += self._strips(segment, step, views)
-            if layer.output in segment.outputs and layer.output in views:
-                items += self._store_image(layer.output, views[layer.output], 0, layer.out_shape[0], tag)
+                layer = segment.layers[step]
+                self._layer(segment, layer, segment.tags[step], 0, layer.out_shape[0], whole)
+            for i in steps:
+                tensor = segment.layers[i].output
+                if tensor in whole:
+                    self.writers[tensor] -= 1
+                    if tensor in segment.outputs and not self.writers[tensor]:
+                        self.items += self._store_image(
+                            tensor, whole[tensor], 0, self.layouts[tensor].height, segment.tags[i])
+            step = group.last + 1
+        segment.items = prefetch(self.items)
 
-    def _border(self, segment: Segment, tensor: int, view: View, tag: int) -> Iterator[Item]:
+    def _begin(self, segment: Segment, tensor: int, view: View, tag: int) -> None:
         """Fill the halo of a whole image with what its readers take for zero."""
+        self.begun.add(tensor)
         layout = view.layout
-        value = next((layer.pad_value for layer in segment.layers if layer.input == tensor), 0)
-        return self._halo(view, -layout.top, layout.height + layout.bottom, layout.height, value, tag)
+        self.items += self._halo(view, -layout.top, layout.height + layout.bottom, layout.height,
+                                 self._pad_value(segment, tensor), tag)
 
-    def _strips(self, segment: Segment, step: int, views: dict[int, View]) -> Iterator[Item]:
-        """A layer with spilled images, some rows at a time; two sets of buffers let transfers run behind."""
-        assert segment.images is not None
-        layer, tag, strips = segment.layers[step], segment.tags[step], segment.images.strips[step]
-        for number, first in enumerate(range(0, layer.out_shape[0], strips.rows)):
-            last = min(first + strips.rows, layer.out_shape[0])
-            here = dict(views)
-            for tensor, bases in strips.bases.items():
-                layout = strip_layout(layer, tensor, self.layouts[tensor], strips.rows)
-                low, high = input_rows(layer, first, last) if tensor == layer.input else (first, last)
-                view = View(bases[number % len(bases)] + layout.start - low * layout.pitch, layout)
-                here[tensor] = view
-                if tensor == layer.input:
-                    yield from self._halo(
-                        view, low, high, self.layouts[tensor].height, layer.pad_value, tag
-                    )
-                if tensor != layer.output:
-                    yield from self._load_image(
-                        tensor, view, max(low, 0), min(high, self.layouts[tensor].height), tag, 1
-                    )
-            yield from self._layer(layer, tag, first, last, here)
-            if layer.output in strips.bases:
-                yield from self._store_image(layer.output, here[layer.output], first, last, tag)
+    def _pad_value(self, segment: Segment, tensor: int) -> int:
+        return next((layer.pad_value for layer in segment.layers if layer.input == tensor), 0)
 
-    def _layer(
-        self, layer: Layer, tag: int, first: int, last: int, views: Mapping[int, View]
-    ) -> Iterator[Item]:
-        """Output rows first to last-1: WEIGHTS, STREAM, POST for each tile of pixels and columns."""
+    def _arrive(self, segment: Segment, tensor: int, view: View, rows: int, tag: int) -> None:
+        """Bring an input image in, up to so many of its rows."""
+        if tensor not in segment.inputs:
+            return
+        done = self.rows_loaded.get(tensor, 0)
+        rows = min(rows, view.layout.height)
+        if rows > done:
+            self.items += self._load_image(tensor, view, done, rows, tag)
+            self.rows_loaded[tensor] = rows
+
+    def _clear(self, layer: Layer, view: View, tag: int) -> None:
+        """Fill a whole image before a layer writes its part."""
+        assert layer.fill is not None
+        height, width, channels = layer.image
+        gap = view.layout.pitch - width * channels
+        for row in range(height) if gap else range(1):
+            self.items += self._fill(view.at(row, 0), 1, width * channels * (1 if gap else height), 0,
+                                     layer.fill, tag)
+
+    def _strips(self, segment: Segment, group: Group, whole: Views) -> None:
+        """Layers with images that are not whole, some rows at a time."""
+        layers = segment.layers[group.first : group.last + 1]
+        tags = segment.tags[group.first : group.last + 1]
+        made = {layer.output for layer in layers}
+        inside = made - {layers[-1].output}
+        # What comes from DRAM into one of two buffers is asked for a strip ahead.
+        ahead = [t for t, bases in group.buffers.items() if t not in made and len(bases) > 1]
+        here = [t for t in group.buffers if t not in ahead]
+        edged: dict[int, int] = {}  # buffer -> rows whose side halo is there
+        todo = [(rows, *strip_rows(layers, *rows)) for rows in strips(layers[-1].out_shape[0], group.rows)]
+
+        def views_of(number: int) -> dict[int, View]:
+            views = dict(whole)
+            for tensor, bases in group.buffers.items():
+                layout = strip_layout(self.layouts[tensor], group.height[tensor])
+                low, _ = todo[number][2][tensor]
+                base = bases[number % len(bases)] + layout.start
+                views[tensor] = View(base - low * layout.pitch, layout)
+            return views
+
+        def prepare(number: int, tensors: Sequence[int]) -> None:
+            views = views_of(number)
+            for tensor in tensors:
+                low, high = todo[number][2][tensor]
+                height = self.layouts[tensor].height
+                base = group.buffers[tensor][number % len(group.buffers[tensor])]
+                if low < 0 or high > height or high - low > edged.get(base, 0):
+                    edged[base] = high - low
+                    self.items += self._halo(views[tensor], low, high, height,
+                                             self._pad_value(segment, tensor), tags[0])
+                if tensor not in made:
+                    self.items += self._load_image(
+                        tensor, views[tensor], max(low, 0), min(high, height), tags[0])
+
+        prepare(0, ahead)
+        for number, ((first, last), rows, _) in enumerate(todo):
+            prepare(number, here)
+            if number + 1 < len(todo):
+                prepare(number + 1, ahead)
+            views = views_of(number)
+            for layer, tag, (low, high) in zip(layers, tags, rows, strict=True):
+                self._layer(segment, layer, tag, low, high, views)
+            for tensor in group.buffers:
+                if tensor in made - inside:
+                    self.items += self._store_image(tensor, views[tensor], first, last, tags[-1])
+
+    def _layer(self, segment: Segment, layer: Layer, tag: int, first: int, last: int, views: Views) -> None:
+        """Output rows first to last-1: WEIGHTS, STREAM, POST for each area of pixels and column tile."""
         tiles = self.tiles[tag]
-        window = layer.kernel[0] * layer.kernel[1] if layer.mode == "window" else 1
-        passes = max(tile.tiles for tile in tiles) * window
-        groups = -(-max(tile.count for tile in tiles) // self.fabric.lanes)
-        pace = groups * (2 if layer.add else 1)  # an add takes the memory port twice
-        pixels = list(pixel_tiles(first, last, layer.out_shape[1], passes, pace, self.fabric))
+        constants = self.constants
+        assert segment.images is not None
+        arriving = layer.input in segment.inputs and layer.input in segment.images.base
+        areas = areas_of(layer, tiles, first, last, arriving, self.fabric)
+        streamed = any(constants.weights.residency.place[constants.weight_block[tag, number]] is None
+                       for number in range(len(tiles)))
         blocks = list(enumerate(tiles))
-        streamed = any(self.weights.place[self.weight_block[tag, number]] is None for number, _ in blocks)
         # Weights that pass through the ring are used for all pixels while they are there.
-        pairs = (
-            [(block, area) for block in blocks for area in pixels]
-            if streamed
-            else [(block, area) for area in pixels for block in blocks]
-        )
-        loaded: tuple[int, int] = (-1, -1)
-        param_place: dict[int, int] = {}
-        for (number, tile), area in pairs:
-            if number not in param_place or self.params.place[self.param_block[tag, number]] is None:
-                block = self.param_block[tag, number]
-                where = self.params.place[block]
-                if where is None and not (streamed and number in param_place):
-                    where = self.params.take(len(tile.records))
-                    yield self._load_words(
-                        Space.PM,
-                        self.param_dram[block],
-                        where,
-                        len(tile.records),
-                        self.fabric.pm_word_stride,
-                        tag,
-                    )
-                param_place[number] = where if where is not None else param_place[number]
-            loaded = yield from self._weights_and_stream(
-                layer, tag, number, tile, area, views[layer.input], loaded
-            )
-            yield self._post(layer, tag, tile, param_place[number], area, views)
+        pairs = ([(block, area) for block in blocks for area in areas] if streamed
+                 else [(block, area) for area in areas for block in blocks])
+        table = self._table(tag)
+        loaded = _Loaded()
+        for n, ((number, tile), area) in enumerate(pairs):
+            if arriving:
+                ahead = areas[min(areas.index(area) + INPUT_AHEAD - 1, len(areas) - 1)]
+                self._arrive(segment, layer.input, views[layer.input], self._rows_read(layer, ahead)[1], tag)
+            params = self._params(tag, number, loaded)
+            self._weights_and_stream(layer, tag, number, tile, area, views[layer.input], loaded, n == 0)
+            self.items.append(self._post(layer, tag, tile, params, table, area, views))
 
-    def _weights_and_stream(
-        self,
-        layer: Layer,
-        tag: int,
-        number: int,
-        tile: ColumnTile,
-        area: tuple[int, int, int, int],
-        view: View,
-        loaded: tuple[int, int],
-    ) -> Generator[Item, None, tuple[int, int]]:
-        """The tiles of one column tile over one area, in as many pieces as the ring takes.
+    def _rows_read(self, layer: Layer, area: Grid) -> tuple[int, int]:
+        return input_rows(layer, area.y, area.y + (area.height - 1) * area.step_y + 1)
 
-        ``loaded`` is the block that came through the ring last and its place there; the new one is returned.
+    def _table(self, tag: int) -> int:
+        """The number that a Post names its layer's table by; loaded here if it does not stay."""
+        tables = self.constants.tables
+        block = self.constants.table_block.get(tag)
+        if block is None:
+            return 0
+        where = tables.residency.place[block]
+        if where is None:
+            where = self.table_slot.get(block)
+        if where is None:
+            where = tables.residency.take(1)
+            self.table_slot = {b: slot for b, slot in self.table_slot.items() if slot != where}
+            self.table_slot[block] = where
+            self.items += tables.load(block, 0, 1, where, tag)
+        return 1 + where
+
+    def _params(self, tag: int, number: int, loaded: "_Loaded") -> int:
+        """Where the records of a column tile lie; loaded here if they do not stay."""
+        blocks = self.constants.param_block
+        wanted = [blocks[tag, n] for n in range(number, len(self.tiles[tag]))]
+        return self._bring(self.constants.params, wanted, loaded.params, tag)
+
+    def _bring(self, store: Store, wanted: Sequence[int], there: dict[int, int], tag: int) -> int:
+        """Where the first of the blocks that are wanted, in this order, lies.
+
+        If it neither stays nor came before, it is loaded, together with those behind it that are next to it
+        in DRAM, as many as take an eighth of the ring: one instruction and long bursts.
         """
-        rows = self.fabric.rows
-        block = self.weight_block[tag, number]
-        where = self.weights.place[block]
+        first = wanted[0]
+        where = store.residency.place[first]
         if where is not None:
-            yield self._weights(tag, tile, where, 0, tile.tiles)
-            yield self._stream(layer, tag, tile, area, view, 0, tile.tiles)
-            return loaded
-        most = max(1, (self.weights.capacity - self.weights.ring_start) // 2 // rows)
+            return where
+        if first not in there:
+            most = (store.residency.capacity - store.residency.ring_start) // 8
+            run, words = [first], len(store.blocks[first].data)
+            for block in wanted[1:]:
+                size = len(store.blocks[block].data)
+                if words + size > most or not store.follows(run[-1], block):
+                    break
+                run.append(block)
+                words += size
+            where = store.residency.take(words)
+            self.items += store.load(first, 0, words, where, tag)
+            there.clear()
+            for block in run:
+                there[block] = where
+                where += len(store.blocks[block].data)
+        return there[first]
+
+    def _weights_and_stream(self, layer: Layer, tag: int, number: int, tile: ColumnTile, area: Grid,
+                            view: View, loaded: "_Loaded", split: bool) -> None:
+        """The tiles of one column tile over one area, in as many pieces as the ring takes."""
+        rows = self.fabric.rows
+        weights = self.constants.weights
+        block = self.constants.weight_block[tag, number]
+        ring = weights.residency.capacity - weights.residency.ring_start
+        most = max(1, ring // 2 // rows)
+        if weights.residency.place[block] is not None or tile.tiles <= most:
+            blocks = self.constants.weight_block
+            wanted = [blocks[tag, n] for n in range(number, len(self.tiles[tag]))]
+            where = self._bring(weights, wanted, loaded.weights, tag)
+            self.items.append(self._weights(tag, tile, where, 0, tile.tiles))
+            pieces = _pieces(layer, tile) if split else [(0, tile.tiles)]
+            self.items += (self._stream(layer, tag, tile, area, view, *piece) for piece in pieces)
+            return
         for start in range(0, tile.tiles, most):
             count = min(most, tile.tiles - start)
-            if tile.tiles <= most and loaded[0] == block:
-                place_ = loaded[1]
-            else:
-                place_ = self.weights.take(count * rows)
-                stride = self.fabric.wm_word_stride
-                dram = self.weight_dram[block] + start * rows * stride
-                piece = ((1 << ROW_BYTES_BITS) - 1) // stride
-                for word in range(0, count * rows, piece):
-                    yield self._load_words(
-                        Space.WM,
-                        dram + word * stride,
-                        place_ + word,
-                        min(piece, count * rows - word),
-                        stride,
-                        tag,
-                    )
-                loaded = (block, place_)
-            yield self._weights(tag, tile, place_, start, count)
-            yield self._stream(layer, tag, tile, area, view, start, count)
-        return loaded
+            where = weights.residency.take(count * rows)
+            self.items += weights.load(block, start * rows, count * rows, where, tag)
+            self.items.append(self._weights(tag, tile, where, start, count))
+            self.items.append(self._stream(layer, tag, tile, area, view, start, count))
 
     def _weights(self, tag: int, tile: ColumnTile, base: int, first: int, count: int) -> Item:
         start, done, x = walk_start(tile.walk, first, self.fabric.rows)
         walk = tile.walk
         return Item(
-            Weights(
-                layer=tag,
-                base=base,
-                tiles=count,
-                run=walk.run,
-                runs_x=walk.runs_x,
-                jump_x=walk.jump_x,
-                jump_y=walk.jump_y,
-                ragged=walk.ragged,
-                start=start,
-                start_run=done,
-                start_x=x,
-            ),
-            (Access(Memory.WM, base, base + count * self.fabric.rows, False),),
-        )
+            Weights(layer=tag, base=base, tiles=count, run=walk.run, runs_x=walk.runs_x, jump_x=walk.jump_x,
+                    jump_y=walk.jump_y, ragged=walk.ragged, start=start, start_run=done, start_x=x),
+            (Access(Memory.WM, base, base + count * self.fabric.rows, False),))
 
-    def _stream(
-        self,
-        layer: Layer,
-        tag: int,
-        tile: ColumnTile,
-        area: tuple[int, int, int, int],
-        view: View,
-        first: int,
-        count: int,
-    ) -> Item:
-        y, height, x, width = area
-        top, bottom = input_rows(layer, y, y + height)
-        left = x * layer.stride[1] - layer.padding[2]
-        right = (
-            (x + width - 1) * layer.stride[1]
-            - layer.padding[2]
-            + (layer.kernel[1] - 1) * layer.dilation[1]
-            + 1
-        )
+    def _stream(self, layer: Layer, tag: int, tile: ColumnTile, area: Grid, view: View, first: int,
+                count: int) -> Item:
         layout = view.layout
-        window = layer.mode == "window"
+        channels = layout.channels
+        (stride_y, stride_x), (dilation_y, dilation_x) = layer.stride, layer.dilation
+        top, bottom = self._rows_read(layer, area)
+        left = area.x * stride_x - layer.padding[2]
+        right = (left + (area.width - 1) * area.step_x * stride_x + (layer.kernel[1] - 1) * dilation_x + 1)
+        what: dict[str, int] = {}
+        low, reads = tile.channel, tile.reads
+        if tile.fir is not None:
+            what = {"fir": 1, "line": line_of(layer, tile.fir, layout, area.width), "taps": tile.fir.taps,
+                    "groups": tile.fir.groups, "outputs": area.height * area.width,
+                    "stride_x": 1 if dilation_x > 1 else stride_x,
+                    "stride_y": 1 if dilation_y > 1 else stride_y,
+                    "x_step": dilation_x * channels, "y_step": dilation_y * layout.pitch}
+        else:
+            what = {"x_step": stride_x * channels, "y_step": stride_y * layout.pitch}
+        if layer.mode == "window":
+            what |= {"u_count": layer.kernel[1], "v_count": layer.kernel[0], "maximum": layer.maximum,
+                     "u_step": dilation_x * channels, "v_step": dilation_y * layout.pitch}
+        elif layer.mode == "dense" and layer.kernel == (1, 1):
+            low += first * self.fabric.rows
+            reads = min(reads - first * self.fabric.rows, count * self.fabric.rows)
         return Item(
-            Stream(
-                layer=tag,
-                base=view.at(top, left) + tile.channel,
-                tiles=count,
-                x_count=width,
-                y_count=height,
-                x_step=layer.stride[1] * layout.channels,
-                y_step=layer.stride[0] * layout.pitch,
-                u_count=layer.kernel[1] if window else 1,
-                v_count=layer.kernel[0] if window else 1,
-                u_step=layer.dilation[1] * layout.channels if window else 0,
-                v_step=layer.dilation[0] * layout.pitch if window else 0,
-                clear=first == 0,
-                emit=first + count == tile.tiles,
-            ),
-            (Access(Memory.AM, view.at(top, left), view.at(bottom - 1, right), False),),
-        )
+            Stream(layer=tag, base=view.at(top, left) + tile.channel, tiles=count, x_count=area.width,
+                   y_count=area.height, clear=first == 0, emit=first + count == tile.tiles, **what),
+            (Access(Memory.AM, view.at(top, left), view.at(bottom - 1, right), False,
+                    view.window(low, reads)),))
 
-    def _post(
-        self,
-        layer: Layer,
-        tag: int,
-        tile: ColumnTile,
-        params: int,
-        area: tuple[int, int, int, int],
-        views: Mapping[int, View],
-    ) -> Item:
-        y, height, x, width = area
-        out = views[layer.output]
-        other = views[layer.other] if layer.other is not None else None
+    def _post(self, layer: Layer, tag: int, tile: ColumnTile, params: int, table: int, area: Grid,
+              views: Views) -> Item:
+        part = layer.out_part
 
-        def touches(view: View, write: bool) -> Access:
-            return Access(Memory.AM, view.at(y, x), view.at(y + height - 1, x + width), write)
+        def fields(view: View, step_y: int, step_x: int) -> tuple[int, int]:
+            return step_x * view.layout.channels, step_y * view.layout.pitch
 
-        accesses = [touches(out, True), Access(Memory.PM, params, params + len(tile.records), False)]
-        if other is not None:
-            accesses.append(touches(other, False))
+        def touches(view: View, y: int, x: int, height: int, width: int, channel: int, write: bool) -> Access:
+            return Access(Memory.AM, view.at(y, x), view.at(y + height - 1, x + width), write,
+                          view.window(channel, tile.count))
+
+        out, channel = views[layer.output], part.channel + tile.first
+        y, x = part.y + area.y * part.step_y, part.x + area.x * part.step_x
+        step_y, step_x = area.step_y * part.step_y, area.step_x * part.step_x
+        out_x, out_y = fields(out, step_y, step_x)
+        accesses = [
+            touches(out, y, x, (area.height - 1) * step_y + 1, (area.width - 1) * step_x + 1, channel, True),
+            Access(Memory.PM, params, params + len(tile.records), False)]
+        more: dict[str, int] = {}
+        if layer.other is not None:
+            other = views[layer.other]
+            if (layer.other_shape or layer.out_shape)[:2] == (1, 1) != layer.out_shape[:2]:
+                more = {"other": other.at(0, 0) + tile.first}
+                accesses.append(touches(other, 0, 0, 1, 1, tile.first, False))
+            else:
+                other_x, other_y = fields(other, area.step_y, area.step_x)
+                more = {"other": other.at(area.y, area.x) + tile.first, "other_x_step": other_x,
+                        "other_y_step": other_y}
+                accesses.append(touches(other, area.y, area.x, (area.height - 1) * area.step_y + 1,
+                                        (area.width - 1) * area.step_x + 1, tile.first, False))
+        if table:
+            accesses.append(Access(Memory.TABLE, table - 1, table, False))
         return Item(
-            Post(
-                layer=tag,
-                params=params,
-                channels=tile.count,
-                x_count=width,
-                y_count=height,
-                out=out.at(y, x) + tile.first,
-                x_step=out.layout.channels,
-                y_step=out.layout.pitch,
-                zero=layer.zero,
-                low=layer.low,
-                high=layer.high,
-                add=other is not None,
-                other=other.at(y, x) + tile.first if other else 0,
-                other_x_step=other.layout.channels if other else 0,
-                other_y_step=other.layout.pitch if other else 0,
-            ),
-            tuple(accesses),
-        )
+            Post(layer=tag, params=params, channels=tile.count, x_count=area.width, y_count=area.height,
+                 out=out.at(y, x) + channel, x_step=out_x, y_step=out_y, zero=layer.zero, low=layer.low,
+                 high=layer.high, add=layer.add is not None, multiply=layer.multiply is not None,
+                 table=table, **more),
+            tuple(accesses))
 
-    # -- images
-    # -----------------------------------------------------------------------------------------------
+    # -- images ----------------------------------------------------------------------------------------
 
-    def _fill(
-        self, start: int, rows: int, row_bytes: int, pitch: int, value: int, tag: int
-    ) -> Iterator[Item]:
+    def _fill(self, start: int, rows: int, row_bytes: int, pitch: int, value: int,
+              tag: int) -> Iterator[Item]:
         most = (1 << ROW_BYTES_BITS) - 1
         for part in range(0, row_bytes if rows == 1 else 1, most):
             size = min(most, row_bytes - part)
@@ -582,20 +567,11 @@ class _Scheduler:
                 count = min((1 << PIXEL_COUNT_BITS) - 1, rows - row)
                 low = start + part + row * pitch
                 yield Item(
-                    Fill(
-                        layer=tag,
-                        value=value,
-                        rows=count,
-                        row_bytes=size,
-                        local=low,
-                        pitch=pitch if count > 1 else 0,
-                    ),
-                    (Access(Memory.AM, low, low + (count - 1) * pitch + size, True),),
-                )
+                    Fill(layer=tag, value=value, rows=count, row_bytes=size, local=low,
+                         pitch=pitch if count > 1 else 0),
+                    (Access(Memory.AM, low, low + (count - 1) * pitch + size, True),))
 
-    def _halo(
-        self, view: View, low: int, high: int, height: int, value: int, tag: int
-    ) -> Iterator[Item]:
+    def _halo(self, view: View, low: int, high: int, height: int, value: int, tag: int) -> Iterator[Item]:
         """Fill what of rows low to high-1 lies outside an image: rows above and below, columns beside."""
         layout = view.layout
         row = layout.width * layout.channels
@@ -605,29 +581,21 @@ class _Scheduler:
         if above > 0:
             yield from self._fill(view.at(low, 0) - edge, 1, above, 0, value, tag)
         if inner_high - inner_low > 1 and layout.left + layout.right:
-            yield from self._fill(
-                view.at(inner_low, 0) + row,
-                inner_high - inner_low - 1,
-                layout.pitch - row,
-                layout.pitch,
-                value,
-                tag,
-            )
+            yield from self._fill(view.at(inner_low, 0) + row, inner_high - inner_low - 1,
+                                  layout.pitch - row, layout.pitch, value, tag)
         end = view.at(inner_high - 1, 0) + row
         tail = view.at(high - 1, layout.width + layout.right) - end
         if tail > 0:
             yield from self._fill(end, 1, tail, 0, value, tag)
 
-    def _moves(
-        self, tensor: int, view: View, first: int, last: int
-    ) -> Iterator[tuple[dict[str, int], Access, Access]]:
+    def _moves(self, tensor: int, view: View, first: int,
+               last: int) -> Iterator[tuple[dict[str, int], Access, Access]]:
         """Row blocks that an instruction holds: fields that Load and Store share, both sides (as read)."""
         home = self.tensors[tensor]
         if home.row_bytes >= 1 << ROW_BYTES_BITS:
             raise CapacityError(
                 f"tensor {self.plan.graph.tensors[tensor].name}: a row of {home.row_bytes} bytes is "
-                f"beyond the {1 << ROW_BYTES_BITS} that one instruction moves"
-            )
+                f"beyond the {1 << ROW_BYTES_BITS} that one instruction moves")
         most = (1 << PIXEL_COUNT_BITS) - 1
         for row in range(first, last, most):
             count = min(most, last - row)
@@ -635,58 +603,34 @@ class _Scheduler:
             pitch = view.layout.pitch if count > 1 else 0
             fields = {"dram": dram, "dram_stride": home.stride, "rows": count, "row_bytes": home.row_bytes,
                       "local": local, "pitch": pitch}
-            yield (
-                fields,
-                Access(Memory.DRAM, dram, dram + count * home.stride, False),
-                Access(Memory.AM, local, local + (count - 1) * pitch + home.row_bytes, False),
-            )
+            yield (fields, Access(Memory.DRAM, dram, dram + count * home.stride, False),
+                   Access(Memory.AM, local, local + (count - 1) * pitch + home.row_bytes, False))
 
-    def _load_image(
-        self, tensor: int, view: View, first: int, last: int, tag: int, chunks: int
-    ) -> Iterator[Item]:
-        step = max(1, -(-(last - first) // chunks))
-        for start in range(first, last, step):
-            for fields, outer, inner in self._moves(tensor, view, start, min(start + step, last)):
-                yield Item(Load(layer=tag, space=Space.AM, **fields), (outer, replace(inner, write=True)))
+    def _load_image(self, tensor: int, view: View, first: int, last: int, tag: int) -> Iterator[Item]:
+        for fields, outer, inner in self._moves(tensor, view, first, last):
+            yield Item(Load(layer=tag, space=Space.AM, **fields), (outer, replace(inner, write=True)))
 
     def _store_image(self, tensor: int, view: View, first: int, last: int, tag: int) -> Iterator[Item]:
         for fields, outer, inner in self._moves(tensor, view, first, last):
-            yield Item(Store(layer=tag, **fields), (inner, replace(outer, write=True)))
+            yield Item(StoreRows(layer=tag, **fields), (inner, replace(outer, write=True)))
 
 
-def pixel_tiles(
-    first: int, last: int, width: int, passes: int, pace: int, fabric: Fabric
-) -> Iterator[tuple[int, int, int, int]]:
-    """Cut output rows first to last-1 into areas (y, height, x, width) that the accumulators hold.
+@dataclass
+class _Loaded:
+    """What came through the rings last: places of blocks."""
 
-    With a single pass nothing stays in the accumulators and an area is only bounded by the counters. The
-    last area is small: what follows may depend on it, and waits the shorter. What follows may also depend on
-    the area before the last, so that this is small enough for post-processing to be done with it when the
-    last has been streamed; and so on towards the front.
+    weights: dict[int, int] = field(default_factory=dict)
+    params: dict[int, int] = field(default_factory=dict)
 
-    Parameters
-    ----------
-    passes : times each pixel is streamed
-    pace : cycles that post-processing takes for a pixel
+
+def _pieces(layer: Layer, tile: ColumnTile) -> Sequence[tuple[int, int]]:
+    """The tiles of a layer's first pass as (first, count), one Stream each.
+
+    A kernel of one pixel reads other channels with each tile. The last channels of its input may just be on
+    their way: only the tiles that need them wait for them.
     """
-    limit = fabric.acc_depth if passes > 1 else (1 << PIXEL_COUNT_BITS) - 1
-    if width > limit:
-        for y in range(first, last):
-            for x in range(0, width, limit):
-                yield y, 1, x, min(limit, width - x)
-        return
-    most = min(limit // width, (1 << PIXEL_COUNT_BITS) - 1)
-    left = last - first
-    height = -(-max(fabric.rows, -(-LATENCY_BUBBLE // passes)) // width)
-    if 2 * height > left or height > most:
-        height = most  # too few rows to keep anything small
-    heights: list[int] = []
-    while left:
-        heights.append(min(height, left))
-        left -= heights[-1]
-        slack = passes * height * width - LATENCY_BUBBLE
-        height = max(height, min(most, slack // (width * (pace - 1)) if pace > 1 else most))
-    y = first
-    for height in reversed(heights):
-        yield y, height, 0, width
-        y += height
+    if layer.mode != "dense" or layer.kernel != (1, 1) or tile.tiles < 2:
+        return [(0, tile.tiles)]
+    alone = min(SPLIT_TILES, tile.tiles - 1)
+    front = tile.tiles - alone
+    return [(0, front), *((front + i, 1) for i in range(alone))]

@@ -7,9 +7,10 @@ import numpy.typing as npt
 
 from ...rtl.contract.fabric import PARAMETER_BYTES, Fabric
 from ..lower.plan import Layer
+from .fir import Fir, fir_of
 from .layout import Walk, walk_of
 
-Words = npt.NDArray[np.int8]
+Weights = npt.NDArray[np.int16]
 
 
 @dataclass(frozen=True)
@@ -20,72 +21,99 @@ class ColumnTile:
     ----------
     first, count : int
         Output channels first to first + count - 1.
-    channel : int
-        First input channel of the walk (0 in dense mode).
+    channel, reads : int
+        First input channel that the walk reads, and how many.
     walk : Walk
+    fir : Fir or None
+        FIR mode: each tile is a pass.
     tiles : int
         Weight tiles of R rows.
     words : int8[tiles * R, C]
-    records : uint8[count + add, PARAMETER_BYTES]
+        As stored: Layer.weight_zero is added.
+    records : uint8[count (+ 1), PARAMETER_BYTES]
     """
 
     first: int
     count: int
     channel: int
+    reads: int
     walk: Walk
+    fir: Fir | None
     tiles: int
-    words: Words
+    words: npt.NDArray[np.int8]
     records: npt.NDArray[np.uint8]
 
 
 def column_tiles(layer: Layer, pitch: int, fabric: Fabric) -> list[ColumnTile]:
     """Cut a layer into column tiles, for an input of the given row pitch."""
     found = []
-    for first in range(0, layer.out_shape[2], fabric.cols):
-        count = min(fabric.cols, layer.out_shape[2] - first)
+    fir = fir_of(layer, fabric)
+    # A FIR column needs a row's byte of its own; a column that no row serves would sum to 0, which may be the
+    # greatest.
+    most = min(fabric.rows, fabric.cols) if fir or layer.maximum else fabric.cols
+    for first in range(0, layer.out_shape[2], most):
+        count = min(most, layer.out_shape[2] - first)
         if layer.mode == "dense":
-            channel, block = 0, layer.in_shape[2]
+            channel, block = 0, layer.weights.shape[2]
         else:
             channel = first // layer.multiplier
             block = (first + count - 1) // layer.multiplier - channel + 1
-        walk = walk_of(layer, pitch, fabric.rows, block)
-        words = np.zeros((walk.tiles(fabric.rows) * fabric.rows, fabric.cols), np.int8)
-        words[:, :count] = _pack(_taps(layer, first, count, channel, block), walk, fabric.rows)
+        if fir:
+            walk, taps = fir.walk(layer, pitch), _fir_rows(layer, fir, first, count, fabric.rows)
+        else:
+            walk = walk_of(layer, pitch, fabric.rows, block)
+            taps = _pack(_taps(layer, first, count, channel, block), walk, fabric.rows)
+        words = np.zeros((len(taps), fabric.cols), np.int16)
+        words[:, :count] = taps
         packed = b"".join(record.pack() for record in layer.channels[first : first + count])
-        if layer.add is not None:
-            packed += layer.add.pack()
+        combined = layer.add or layer.multiply
+        if combined is not None:
+            packed += combined.pack()
         found.append(
             ColumnTile(
                 first,
                 count,
-                channel,
+                layer.in_channel + channel,
+                block,
                 walk,
+                fir,
                 len(words) // fabric.rows,
-                words,
+                (words + layer.weight_zero).astype(np.int8),
                 np.frombuffer(packed, np.uint8).reshape(-1, PARAMETER_BYTES),
             )
         )
     return found
 
 
-def _taps(layer: Layer, first: int, count: int, channel: int, block: int) -> Words:
-    """The weights in order of the walk: int8[taps, count]."""
+def _taps(layer: Layer, first: int, count: int, channel: int, block: int) -> Weights:
+    """The weights in order of the walk: int16[taps, count]."""
     part = layer.weights[..., first : first + count]
     if layer.mode == "dense":
         return part.reshape(-1, count)
     columns = np.arange(first, first + count) // layer.multiplier - channel
     diagonal = columns[None, :] == np.arange(block)[:, None]
-    taps: Words = (part.reshape(-1, 1, count) * diagonal).astype(np.int8).reshape(-1, count)
+    taps: Weights = (part.reshape(-1, 1, count) * diagonal).astype(np.int16).reshape(-1, count)
     return taps
 
 
-def _pack(taps: Words, walk: Walk, rows: int) -> Words:
+def _fir_rows(layer: Layer, fir: Fir, first: int, count: int, rows: int) -> Weights:
+    """The weights of all passes, each filled up to R rows: int16[passes * R, count]."""
+    kh, kw = layer.kernel
+    whole = np.zeros((fir.down * fir.groups, fir.across * fir.taps, count), np.int16)
+    whole[:kh, :kw] = layer.weights[..., first : first + count]
+    passes = whole.reshape(fir.down, fir.groups, fir.across, fir.taps, count).transpose(0, 2, 1, 3, 4)
+    packed = np.zeros((fir.passes, rows, count), np.int16)
+    packed[:, : fir.groups * fir.taps] = passes.reshape(fir.passes, -1, count)
+    return packed.reshape(-1, count)
+
+
+def _pack(taps: Weights, walk: Walk, rows: int) -> Weights:
     """Taps with the gaps of a ragged walk, filled up with zeros to whole tiles."""
     if walk.ragged:
-        padded = np.zeros((walk.count, -(-walk.run // rows) * rows, taps.shape[1]), np.int8)
+        padded = np.zeros((walk.count, -(-walk.run // rows) * rows, taps.shape[1]), np.int16)
         padded[:, : walk.run] = taps.reshape(walk.count, walk.run, -1)
         return padded.reshape(-1, taps.shape[1])
-    whole = np.zeros((-(-len(taps) // rows) * rows, taps.shape[1]), np.int8)
+    whole = np.zeros((-(-len(taps) // rows) * rows, taps.shape[1]), np.int16)
     whole[: len(taps)] = taps
     return whole
 

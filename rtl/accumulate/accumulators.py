@@ -13,6 +13,8 @@ from .result_fifo import ResultFifo
 class Accumulators(wiring.Component):
     """Adds up each pixel's sums over the tiles of a pass, one pixel a cycle, and queues the finished ones.
 
+    Or keeps the greatest of them, where the tags say ``maximum``.
+
     A chain of columns, each one cycle behind its neighbour as the array's sums are; nothing is de-skewed,
     the slot in the result FIFO travels with the tags instead. No back-pressure on ``sums``: the feeder has
     fifo_depth credits at reset, spends one for each ``last`` pixel and gets one back with each ``credit``.

@@ -22,7 +22,8 @@ def column_tags(fabric: Fabric) -> data.StructLayout:
 class Column(wiring.Component):
     """Adds each pixel's sum to the one stored under its index, and keeps or finishes it.
 
-    No back-pressure; one pixel a cycle. The tags pass to the next column, whose sums come one cycle later::
+    With ``maximum`` the greater of both takes the place of their sum. No back-pressure; one pixel a cycle.
+    The tags pass to the next column, whose sums come one cycle later::
 
         cycle      t       t+1      t+2        t+3
         i_tags     tags
@@ -33,9 +34,10 @@ class Column(wiring.Component):
         (RAM)                                  written
         finish                                 p + stored (LATENCY_SUM = 3)
 
-    The RAM's output has a cycle to itself and so has the adder. What is written in cycle t+3 can be read
-    from t+4 on: sums of pixels 1, 2 and 3 cycles before are forwarded, where again_1, again_2, again_3 say
-    so, the nearest first. ``first`` starts from zero whatever they say.
+    The RAM's output has a cycle to itself and so has the adder, beside which the comparison is made. What is
+    written in cycle t+3 can be read from t+4 on: sums of pixels 1, 2 and 3 cycles before are forwarded, where
+    again_1, again_2, again_3 say so, the nearest first. ``first`` starts from zero whatever they say, and has
+    nothing to compare with.
 
     Parameters
     ----------
@@ -92,9 +94,14 @@ class Column(wiring.Component):
         with m.Else():
             m.d.sync += stored_s2.eq(read.data)
 
-        # Edge t+2 -> t+3: add. Here sum_s3 is of the pixel before.
+        # Edge t+2 -> t+3: add, or keep the greater. Here sum_s3 is of the pixel before.
         again = tags_s2.again_1 & ~tags_s2.first
-        m.d.comb += sum_s2.eq(psum_s2 + Mux(again, sum_s3, stored_s2))
+        held_s2 = Signal.like(self.i_psum)
+        m.d.comb += held_s2.eq(Mux(again, sum_s3, stored_s2))
+        with m.If(tags_s2.maximum & ~tags_s2.first):
+            m.d.comb += sum_s2.eq(Mux(held_s2 > psum_s2, held_s2, psum_s2))
+        with m.Else():
+            m.d.comb += sum_s2.eq(held_s2 + psum_s2)
         m.d.sync += [sum_s3.eq(sum_s2), sum_s4.eq(sum_s3)]
 
         # Edge t+3 -> t+4: the RAM or the result FIFO takes the sum.

@@ -28,7 +28,17 @@ class GraphError(CelosiaError):
 
 
 class CapacityError(CelosiaError):
-    """A layer of which not even one tile fits the memories of the fabric."""
+    """A layer of which not even one tile fits the memories of the fabric.
+
+    Parameters
+    ----------
+    message : str
+    ops : the operators, as positions in the graph, that would have to run elsewhere
+    """
+
+    def __init__(self, message: str, ops: tuple[int, ...] = ()):
+        super().__init__(message)
+        self.ops = ops
 
 
 class InputError(CelosiaError, ValueError):

@@ -15,6 +15,16 @@ WM_ADDRESS_BITS = 18
 PM_ADDRESS_BITS = 14
 LAYER_BITS = 10
 
+TABLE_BITS = 4
+TABLE_BYTES = 256
+TABLE_ADDRESS_BITS = 10
+"""Address of a beat in the table memory."""
+LINE_LEAST, LINE_MOST = 4, 1024
+FIR_GROUPS = 3
+"""Kernel rows that a FIR pass can sum at most: the pixel stream and two delayed copies of it."""
+RING_LEAST = 3
+"""Shortest delay between the copies: a RAM is written, read and its output registered in between."""
+
 PARAMETER_BYTES = 20
 """Bytes of one record of the parameter memory (see ``numerics.Channel``)."""
 
@@ -43,6 +53,13 @@ class Fabric:
         Finished pixels that wait for post-processing.
     acc_width : int
         Bits of a partial sum (two's complement, wraps).
+    weight_bits : int
+        Bits of a weight in the array: 8, or 9 for weights with a zero point (isa.Load subtracts it).
+    line_depth : int
+        Pixels that each column can delay by, so that several kernel rows are summed in one pass over an image
+        (isa.Stream, FIR mode); 0 for one kernel row a pass.
+    tables : int
+        256-byte tables of unary functions that post-processing keeps; 0 leaves the unit out.
     bus_bytes : int
         Bytes of a beat on the memory port: 4, 8 or 16.
     max_burst : int
@@ -70,6 +87,9 @@ class Fabric:
     acc_depth: int = 512
     fifo_depth: int = 512
     acc_width: int = 32
+    weight_bits: int = 9
+    line_depth: int = 256
+    tables: int = 4
     bus_bytes: int = 8
     max_burst: int = 16
     outstanding: int = 4
@@ -97,6 +117,10 @@ class Fabric:
         self._within("acc_depth", 4, 1 << 14, "the pixel counters")
         self._within("fifo_depth", 4, 1 << 14, "the pixel counters")
         self._within("acc_width", 20, 32)
+        self._within("weight_bits", 8, 9)
+        if self.line_depth:
+            self._within("line_depth", LINE_LEAST, LINE_MOST, "or 0 for none")
+        self._within("tables", 0, (1 << TABLE_BITS) - 1, "the instruction's field")
         if self.bus_bytes not in (4, 8, 16):
             raise FabricError(f"bus_bytes is {self.bus_bytes}; choose 4, 8 or 16")
         self._within("max_burst", 1, 256, "AXI4")

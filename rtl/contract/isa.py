@@ -5,10 +5,10 @@ Five units run side by side, each taking its instructions in program order:
 =======  =================  ==========================================================================
 unit     instructions       moves
 =======  =================  ==========================================================================
-LOAD     Load, Fill         DRAM (or a constant) to activation, weight or parameter memory
+LOAD     Load, Fill         DRAM (or a constant) to activation, weight, parameter or table memory
 WEIGHTS  Weights            weight memory to the array's shadow registers, tile by tile
 STREAM   Stream             activation memory through the array into accumulators and result FIFO
-POST     Post               result FIFO through requantise (and add) to activation memory
+POST     Post               result FIFO through multiply, requantise, add, table to activation memory
 STORE    Store              activation memory to DRAM
 =======  =================  ==========================================================================
 
@@ -20,8 +20,9 @@ zero, taking one from each, and when it is complete it adds one to each counter 
 ``wait`` means "when everything before me in this unit is complete"; without it, consecutive instructions of
 a unit overlap in its pipeline. Four orders need no token: a Stream takes the weight tiles in the order
 Weights made them, a Post takes results in the order Streams made them; hence what a Post writes cannot
-overtake the reads of its own or an earlier Stream; LOAD carries out its writes in order. A counter holds up
-to TOKEN_MAX; a unit whose signal would exceed it waits.
+overtake the reads of its own or an earlier Stream; LOAD and POST carry out their writes in order (a Post may
+read its other operands before the writes of an earlier one). A counter holds up to TOKEN_MAX; a unit whose
+signal would exceed it waits.
 
 **Addresses.** Activation memory is R byte-wide banks; byte address ``a`` is word ``a // R`` of bank ``a %
 R``. In Python all activation addresses and steps are plain byte numbers; the encoding splits them into word
@@ -36,23 +37,28 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from .errors import ProgramError
 from .fabric import (
+    FIR_GROUPS,
     LANE_BITS,
     LAYER_BITS,
     PARAMETER_BYTES,
     PM_ADDRESS_BITS,
+    RING_LEAST,
+    TABLE_BITS,
+    TABLE_BYTES,
     WM_ADDRESS_BITS,
     WORD_BITS,
     Fabric,
 )
-from .numerics import Add, Channel, wrap
+from .numerics import Add, Channel, Product, wrap
 
 if TYPE_CHECKING:
-    from .machine import Machine
+    from .machine import Machine, Tile
 
-ISA_VERSION = 1
+ISA_VERSION = 2
 INSTRUCTION_BYTES = 32
 TOKEN_MAX = 63
 ROW_BYTES_BITS = 20
@@ -91,6 +97,7 @@ class Space(IntEnum):
     AM = 0
     WM = 1
     PM = 2
+    TABLE = 3
 
 
 @dataclass(frozen=True)
@@ -214,10 +221,12 @@ class Load(Instruction):
     AM: ``rows`` rows of ``row_bytes`` bytes; row i goes from ``dram + i*dram_stride`` to ``local + i*pitch``.
     WM, PM: ``row_bytes`` bytes are consecutive words, each taking a whole number of beats in DRAM
     (Fabric.wm_word_stride, pm_word_stride), written from word ``word`` on; ``rows`` is 1, local and pitch are
-    unused.
+    unused. A weight is the signed byte minus ``offset``, its zero point; with 8-bit weights that wraps, so
+    offset should be 0 then. TABLE: the same with words of TABLE_BYTES bytes, a table each; entry
+    ``q & 255`` is what stands for q.
 
     Illegal: rows or row_bytes 0; an address or stride that is no multiple of the bus width; a write outside
-    the memory; for WM and PM a row_bytes that is not a whole number of words.
+    the memory; for WM, PM and TABLE a row_bytes that is not a whole number of words.
     """
 
     OPCODE = 1
@@ -231,6 +240,7 @@ class Load(Instruction):
     local: int = address()
     pitch: int = address()
     word: int = bits(WM_ADDRESS_BITS)
+    offset: int = bits(8, "signed")
 
     def execute(self, machine: "Machine") -> None:
         fabric = machine.fabric
@@ -246,16 +256,16 @@ class Load(Instruction):
                 data = machine.read_dram(self, start, self.row_bytes)
                 machine.write_am(self, self.local + row * self.pitch, data)
             return
-        machine.require(self, self.space in (Space.WM, Space.PM), f"space {self.space} does not exist")
-        memory, stride = (
-            (machine.wm, fabric.wm_word_stride)
-            if self.space == Space.WM
-            else (machine.pm, fabric.pm_word_stride)
-        )
+        memories: dict[int, tuple[npt.NDArray[Any], int]] = {
+            Space.WM: (machine.wm, fabric.wm_word_stride),
+            Space.PM: (machine.pm, fabric.pm_word_stride),
+            Space.TABLE: (machine.tables, TABLE_BYTES),
+        }
+        memory, stride = memories[self.space]
         machine.require(
             self,
             self.rows == 1 and self.row_bytes % stride == 0,
-            f"weights and parameters move as one row of whole words of {stride} bytes",
+            f"weights, parameters and tables move as one row of whole words of {stride} bytes",
         )
         words = self.row_bytes // stride
         machine.require(
@@ -263,8 +273,12 @@ class Load(Instruction):
             self.word + words <= len(memory),
             f"words {self.word} to {self.word + words - 1} of {len(memory)}",
         )
-        data = machine.read_dram(self, self.dram, self.row_bytes).reshape(words, stride)
-        memory[self.word : self.word + words] = data[:, : memory.shape[1]].view(memory.dtype)
+        data = machine.read_dram(self, self.dram, self.row_bytes).reshape(words, stride)[:, : memory.shape[1]]
+        if self.space == Space.WM:
+            weights = data.view(np.int8).astype(np.int64) - self.offset
+            memory[self.word : self.word + words] = wrap(weights, fabric.weight_bits)
+        else:
+            memory[self.word : self.word + words] = data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -383,12 +397,26 @@ class Stream(Instruction):
     set is visited ``v_count*u_count`` times, shifted by ``v*v_step + u*u_step`` (v outer, u inner): a window
     summed with the same weights, as pooling wants. Sums start from zero at the first visit of the first tile
     if ``clear``, else they go on from an earlier Stream; at the last visit of the last tile, if ``emit``,
-    they go to the result FIFO in order of p instead of staying in the accumulators.
+    they go to the result FIFO in order of p instead of staying in the accumulators. With ``maximum`` the sums
+    of the visits, instead of being added up, are compared and the greatest stays.
+
+    **FIR mode** (``fir``): column c convolves its own channel. The pixels of an image are streamed once, in
+    lines of ``line`` pixels: pixel j is at ``base + (j // line)*y_step + (j % line)*x_step``, and column c
+    sees the byte at offset_c from there (columns from R on see zero). With ``taps`` and ``groups`` of the
+    kernel's columns and rows in the array, partial sum ``p = y*x_count + x`` grows by sum over g < groups, k
+    < taps of ``byte(i + g*line + k) * weight[g*taps + k, c]``, where ``i = y*stride_y*line + x*stride_x``. A
+    line need not hold the right border of its image: tap k may lie in the next line, whose left border it
+    then is. Bytes that belong to no sum may be anything. Each of the ``tiles`` is a pass of this kind; u and
+    v counts are 1. A pass cannot pause: it starts when the result FIFO has room for all its sums, which
+    ``outputs`` counts.
 
     Illegal: a count of 0; more than acc_depth pixels, unless tiles, u_count and v_count are 1 and clear and
     emit are set (then nothing stays); ``clear`` not set where nothing is kept: the last Stream with it must
     have had at least as many pixels, and none since may have had ``emit``; a read outside the memory by a row
-    whose weights are not all zero.
+    whose weights are not all zero. In FIR mode: groups beyond FIR_GROUPS; groups * taps beyond R; with
+    groups above 1 a ``line - taps`` below RING_LEAST or above line_depth; a line that does not hold the
+    x_count outputs; weights other than zero in rows from groups * taps on; outputs that is not x_count *
+    y_count or, with ``emit``, is beyond fifo_depth.
     """
 
     OPCODE = 4
@@ -406,10 +434,32 @@ class Stream(Instruction):
     v_step: int = address()
     clear: int = bits(1, default=1)
     emit: int = bits(1, default=1)
+    maximum: int = bits(1)
+    fir: int = bits(1)
+    line: int = bits(PIXEL_COUNT_BITS)
+    taps: int = bits(6)
+    groups: int = bits(2)
+    stride_x: int = bits(4)
+    stride_y: int = bits(4)
+    outputs: int = bits(PIXEL_COUNT_BITS + 1)
 
     @property
     def pixels(self) -> int:
+        """Partial sums."""
         return self.x_count * self.y_count
+
+    @property
+    def warm_up(self) -> int:
+        """Pixels of a FIR pass before the one that comes with the first sum's tags."""
+        return (self.groups - 1) * (self.line - self.taps)
+
+    @property
+    def pass_pixels(self) -> int:
+        """Pixels streamed for each tile: one a cycle."""
+        if not self.fir:
+            return self.pixels * self.u_count * self.v_count
+        last = ((self.y_count - 1) * self.stride_y) * self.line + (self.x_count - 1) * self.stride_x
+        return self.warm_up + last + self.groups * self.taps
 
     def execute(self, machine: "Machine") -> None:
         fabric = machine.fabric
@@ -431,33 +481,91 @@ class Stream(Instruction):
             self.tiles <= len(machine.tiles),
             f"takes {self.tiles} weight tiles where {len(machine.tiles)} were loaded",
         )
+        total = None if self.clear else machine.acc[: self.pixels].astype(np.int64)
+        taken = [machine.tiles.popleft() for _ in range(self.tiles)]
+        for sums in self._convolved(machine, taken) if self.fir else self._multiplied(machine, taken):
+            if total is None:
+                total = sums
+            elif self.maximum:
+                total = np.maximum(wrap(total, fabric.acc_width), wrap(sums, fabric.acc_width))
+            else:
+                total = total + sums
+        assert total is not None
+        total = wrap(total, fabric.acc_width)
+        if self.emit:
+            machine.results.append(total)
+        else:
+            machine.acc[: self.pixels] = total
+
+    def _multiplied(self, machine: "Machine", taken: list["Tile"]) -> Iterator[npt.NDArray[np.int64]]:
+        """Matrix mode: int64[pixels, C] of each visit; visits and tiles may be summed up beforehand."""
         counts = (self.v_count, self.u_count, self.y_count, self.x_count)
         steps = (self.v_step, self.u_step, self.y_step, self.x_step)
         grid = np.meshgrid(
             *(np.arange(n) * step for n, step in zip(counts, steps, strict=True)), indexing="ij"
         )
         pixels = (self.base + np.sum(grid, axis=0)).reshape(-1, self.pixels)
-        total = (
-            np.zeros((self.pixels, fabric.cols), np.int64)
-            if self.clear
-            else machine.acc[: self.pixels].astype(np.int64)
+        groups = [[tile] for tile in taken] if self.maximum else [taken]
+        for tiles in groups:
+            weights = np.concatenate([weights for weights, _ in tiles])
+            offsets = np.concatenate([offsets for _, offsets in tiles])
+            used = weights.any(axis=1)
+            weights, offsets = weights[used].astype(np.float64), offsets[used]
+            for visit in pixels:
+                sums = np.zeros((self.pixels, machine.fabric.cols), np.int64)
+                # Any number of rows at once: sums of products are exact in float64 far beyond 2**32 of them.
+                for row in range(0, len(offsets), 1024):
+                    part = slice(row, row + 1024)
+                    acts = machine.read_am(self, visit[:, None] + offsets[part])
+                    sums += (acts.astype(np.float64) @ weights[part]).astype(np.int64)
+                yield sums
+
+    def _convolved(self, machine: "Machine", taken: list["Tile"]) -> Iterator[npt.NDArray[np.int64]]:
+        """FIR mode: int64[outputs, C] of each tile."""
+        fabric = machine.fabric
+        machine.require(
+            self,
+            0 < self.groups <= FIR_GROUPS and 0 < self.taps and self.groups * self.taps <= fabric.rows,
+            f"{self.groups} kernel rows of {self.taps} taps in {fabric.rows} rows of the array",
         )
-        taken = [machine.tiles.popleft() for _ in range(self.tiles)]
-        weights = np.concatenate([weights for weights, _ in taken])
-        offsets = np.concatenate([offsets for _, offsets in taken])
-        used = weights.any(axis=1)
-        weights, offsets = weights[used].astype(np.float64), offsets[used]
-        for visit in pixels:
-            # Any number of rows at once: sums of int8 products are exact in float64 far beyond 2**32 of them.
-            for row in range(0, len(offsets), 1024):
-                part = slice(row, row + 1024)
-                acts = machine.read_am(self, visit[:, None] + offsets[part])
-                total += (acts.astype(np.float64) @ weights[part]).astype(np.int64)
-        total = wrap(total, fabric.acc_width)
-        if self.emit:
-            machine.results.append(total)
-        else:
-            machine.acc[: self.pixels] = total
+        machine.require(
+            self,
+            self.groups == 1 or RING_LEAST <= self.line - self.taps <= fabric.line_depth,
+            f"lines of {self.line} pixels; {self.groups} kernel rows of {self.taps} taps want "
+            f"{RING_LEAST + self.taps} to {fabric.line_depth + self.taps}",
+        )
+        machine.require(
+            self,
+            self.stride_x > 0 and self.stride_y > 0 and self.line > (self.x_count - 1) * self.stride_x,
+            f"{self.x_count} outputs {self.stride_x} apart do not fit a line of {self.line}",
+        )
+        machine.require(
+            self,
+            self.u_count == self.v_count == 1 and self.outputs == self.pixels,
+            f"counts {self.outputs} outputs where there are {self.pixels}, or visits a window",
+        )
+        machine.require(
+            self,
+            not self.emit or self.pixels <= fabric.fifo_depth,
+            f"{self.pixels} results at once; the FIFO holds {fabric.fifo_depth}",
+        )
+        y, x = np.divmod(np.arange(self.pixels), self.x_count)
+        first = y * self.stride_y * self.line + x * self.stride_x
+        columns = min(fabric.rows, fabric.cols)
+        for weights, offsets in taken:
+            machine.require(
+                self,
+                not weights[self.groups * self.taps :].any(),
+                "weights in rows that no tap of the kernel uses",
+            )
+            sums = np.zeros((self.pixels, fabric.cols), np.int64)
+            for row in np.flatnonzero(weights.any(axis=1)):
+                group, tap = divmod(int(row), self.taps)
+                line, place = np.divmod(first + group * self.line + tap, self.line)
+                pixel = self.base + line * self.y_step + place * self.x_step
+                acts = machine.read_am(self, pixel[:, None] + offsets[:columns])
+                sums[:, :columns] += acts.astype(np.int64) * weights[row, :columns]
+            yield sums
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -467,11 +575,13 @@ class Post(Instruction):
     Channel c of pixel (y, x) uses record ``params + c`` (numerics.Channel) with this instruction's zero, low
     and high, and goes to ``out + y*y_step + x*x_step + c``. If ``add``, record ``params + channels`` is a
     numerics.Add and the requantised value is added to the byte at
-    ``other + y*other_y_step + x*other_x_step + c`` first; that byte may be the one that is overwritten.
+    ``other + y*other_y_step + x*other_x_step + c`` first; that byte may be the one that is overwritten. If
+    instead ``multiply``, that record is a numerics.Product, whose product with that byte takes the sum's
+    place before requantisation. If ``table`` is not 0, table ``table - 1`` maps what would have been written.
 
-    Illegal: a count of 0; channels above C; records or bytes outside the memories; a pixel count other than
-    that of the Stream (or Streams) whose results it takes; writing a byte that it reads later as an operand
-    of another pixel or channel.
+    Illegal: a count of 0; channels above C; add and multiply at once; a record, byte or table outside the
+    memories; a pixel count other than that of the Stream (or Streams) whose results it takes; writing a byte
+    that it reads later as an operand of another pixel or channel.
     """
 
     OPCODE = 5
@@ -488,6 +598,8 @@ class Post(Instruction):
     low: int = bits(8, "signed", -128)
     high: int = bits(8, "signed", 127)
     add: int = bits(1)
+    multiply: int = bits(1)
+    table: int = bits(TABLE_BITS)
     other: int = address()
     other_x_step: int = address()
     other_y_step: int = address()
@@ -498,24 +610,35 @@ class Post(Instruction):
         machine.require(
             self, self.channels <= fabric.cols, f"{self.channels} channels from {fabric.cols} columns"
         )
+        machine.require(self, not (self.add and self.multiply), "adds and multiplies at once")
+        machine.require(
+            self, self.table <= fabric.tables, f"takes table {self.table - 1} of {fabric.tables}"
+        )
+        combines = self.add | self.multiply
         machine.require(
             self,
-            self.params + self.channels + self.add <= len(machine.pm),
-            f"records {self.params} to {self.params + self.channels + self.add - 1} of {len(machine.pm)}",
+            self.params + self.channels + combines <= len(machine.pm),
+            f"records {self.params} to {self.params + self.channels + combines - 1} of {len(machine.pm)}",
         )
         count = self.x_count * self.y_count
         acc = machine.take_results(self, count)[:, : self.channels]
-        records = machine.pm[self.params : self.params + self.channels + self.add, :PARAMETER_BYTES]
+        records = machine.pm[self.params : self.params + self.channels + combines, :PARAMETER_BYTES]
+        y, x = np.divmod(np.arange(count), self.x_count)
+        channel = np.arange(self.channels)
+        if combines:
+            place = (self.other + y * self.other_y_step + x * self.other_x_step)[:, None] + channel
+            other = machine.read_am(self, place).astype(np.int64)
+        if self.multiply:
+            acc = Product.unpack(records[-1].tobytes()).apply(acc, other)
         q = np.empty_like(acc)
         for c in range(self.channels):
             q[:, c] = Channel.unpack(records[c].tobytes()).apply(
                 acc[:, c], zero=self.zero, low=self.low, high=self.high, acc_width=fabric.acc_width
             )
-        y, x = np.divmod(np.arange(count), self.x_count)
-        channel = np.arange(self.channels)
         if self.add:
-            place = (self.other + y * self.other_y_step + x * self.other_x_step)[:, None] + channel
-            q = Add.unpack(records[-1].tobytes()).apply(q, machine.read_am(self, place).astype(np.int64))
+            q = Add.unpack(records[-1].tobytes()).apply(q, other)
+        if self.table:
+            q = machine.tables[self.table - 1].view(np.int8)[q & 255].astype(np.int64)
         place = (self.out + y * self.y_step + x * self.x_step)[:, None] + channel
         machine.scatter_am(self, place, q)
 

@@ -6,10 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import ProgramError
-from .fabric import PARAMETER_BYTES, Fabric
+from .fabric import PARAMETER_BYTES, TABLE_BYTES, Fabric
 from .isa import TOKEN_MAX, Instruction, Unit
 
 Bytes = npt.NDArray[np.uint8]
+Tile = tuple[npt.NDArray[np.int16], npt.NDArray[np.int64]]
+"""Weights int16[R, C] of weight_bits bits, and the offset of each row."""
 
 
 class Machine:
@@ -24,10 +26,11 @@ class Machine:
     Attributes
     ----------
     am : int8[R * am_words]
-    wm : int8[wm_words, C]
+    wm : int16[wm_words, C], of weight_bits bits
     pm : uint8[pm_words, PARAMETER_BYTES]
+    tables : uint8[tables, TABLE_BYTES]
     acc : int64[acc_depth, C]
-    tiles : queue of (int8[R, C] weights, int64[R] offsets)
+    tiles : queue of Tile
     results : queue of int64[pixels, C]
     """
 
@@ -35,10 +38,11 @@ class Machine:
         self.fabric = fabric
         self.dram = dram
         self.am = np.zeros(fabric.am_bytes, np.int8)
-        self.wm = np.zeros((fabric.wm_words, fabric.cols), np.int8)
+        self.wm = np.zeros((fabric.wm_words, fabric.cols), np.int16)
         self.pm = np.zeros((fabric.pm_words, PARAMETER_BYTES), np.uint8)
+        self.tables = np.zeros((fabric.tables, TABLE_BYTES), np.uint8)
         self.acc = np.zeros((fabric.acc_depth, fabric.cols), np.int64)
-        self.tiles: deque[tuple[npt.NDArray[np.int8], npt.NDArray[np.int64]]] = deque()
+        self.tiles: deque[Tile] = deque()
         self.results: deque[npt.NDArray[np.int64]] = deque()
         self.kept = 0  # partial sums that the last Stream left to go on with
         self.tokens = np.zeros((len(Unit), len(Unit)), np.int64)

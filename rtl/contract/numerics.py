@@ -17,6 +17,7 @@ SHIFT_BITS = 5
 ADD_MULT_BITS = 27
 ADD_CONSTANT_BITS = 48
 ADD_SHIFT_BITS = 6
+OFFSET_BITS = 9
 
 
 def wrap(value: Ints, bits: int) -> Ints:
@@ -160,3 +161,44 @@ class Add:
         total = q * np.int64(self.mult_q) + other * np.int64(self.mult_other) + np.int64(self.constant)
         out: Ints = np.clip(total >> np.int64(self.shift), self.low, self.high)
         return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """Product of two stored values in post-processing: ``(q + offset_q) * (other + offset_other)``.
+
+    One record of the parameter memory, right behind the channels of its POST instruction. q is the low 8 bits
+    of the sum, signed. The product takes the sum's place and is requantised by the channel's record.
+
+    Parameters
+    ----------
+    offset_q, offset_other : int
+        Signed 9 bits: minus the zero points.
+    """
+
+    offset_q: int
+    offset_other: int
+
+    def __post_init__(self) -> None:
+        half = 2 ** (OFFSET_BITS - 1)
+        for name in ("offset_q", "offset_other"):
+            if not -half <= getattr(self, name) < half:
+                raise ProgramError(
+                    f"{name} is {getattr(self, name)}; a product record holds {-half} to {half - 1}"
+                )
+
+    def pack(self) -> bytes:
+        """Little-endian offset_q (16), offset_other (16), 0 (128)."""
+        return struct.pack("<hh16x", self.offset_q, self.offset_other)
+
+    @classmethod
+    def unpack(cls, record: bytes) -> "Product":
+        """The inverse of pack; bits that mean nothing are ignored, as the hardware does."""
+        offsets = np.array(struct.unpack("<hh16x", record), np.int64)
+        offset_q, offset_other = (int(value) for value in wrap(offsets, OFFSET_BITS))
+        return cls(offset_q=offset_q, offset_other=offset_other)
+
+    def apply(self, q: Ints, other: Ints) -> Ints:
+        """The products of two arrays; of q only the low 8 bits count."""
+        product: Ints = (wrap(q, 8) + self.offset_q) * (other + self.offset_other)
+        return product

@@ -18,12 +18,19 @@ PRESETS: dict[str, Fabric] = {
             pm_words=256,
             acc_depth=256,
             fifo_depth=64,
+            line_depth=0,
+            tables=1,
             bus_bytes=4,
             profile_layers=64,
         ),
-        Fabric(name="sim8x8", rows=8, cols=8, am_words=16384, wm_words=32768),
-        Fabric(name="sim16x16"),
-        Fabric(name="sim32x16", rows=32, cols=16, am_words=4096),
+        # 256 KiB of activations, 768 KiB of weights.
+        Fabric(
+            name="sim8x8", rows=8, cols=8, am_words=32768, wm_words=98304, pm_words=4096, fifo_depth=1024
+        ),
+        Fabric(name="sim16x16", am_words=16384, wm_words=49152, pm_words=4096, fifo_depth=1024),
+        Fabric(
+            name="sim32x16", rows=32, am_words=8192, wm_words=49152, pm_words=4096, fifo_depth=1024
+        ),
         Fabric(
             name="icebreaker",
             rows=4,
@@ -34,6 +41,9 @@ PRESETS: dict[str, Fabric] = {
             acc_depth=64,
             fifo_depth=16,
             acc_width=24,
+            weight_bits=8,
+            line_depth=0,
+            tables=1,
             bus_bytes=4,
             queue_depth=1,
             outstanding=1,

@@ -4,11 +4,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from ..contract.fabric import PARAMETER_BYTES, PM_ADDRESS_BITS, WM_ADDRESS_BITS, Fabric
+from ..contract.fabric import Fabric
 from ..contract.isa import Unit
 from ..link.axi import AXI4, BURST_INCR
-from ..signatures import AMAccessPort, FaultPort, UnitPort, WideWritePort
-from .load import LoadUnit
+from ..signatures import AMAccessPort, FaultPort, UnitPort
+from .load import LoadUnit, wide_ports
 from .read_engine import FETCH_COMMAND_BITS, ReadEngine
 from .store import StoreUnit
 from .write_engine import WriteEngine
@@ -42,7 +42,8 @@ class DMA(wiring.Component):
     load : ``In(UnitPort(Unit.LOAD))``
     store : ``In(UnitPort(Unit.STORE))``
     am_load, am_store : ``Out(AMAccessPort(fabric))``
-    wm, pm : ``Out(WideWritePort(...))``
+    wm, pm, table : ``Out(WideWritePort(...))``
+        See load.wide_ports.
     fetch_command : ``In(stream.Signature(FETCH_COMMAND))``
     fetch_data : ``Out(stream.Signature(8 * bus_bytes))``
         The beats asked for, in order; it may be stalled for any time without stopping LOAD.
@@ -62,8 +63,7 @@ class DMA(wiring.Component):
             "store": In(UnitPort(Unit.STORE)),
             "am_load": Out(AMAccessPort(fabric)),
             "am_store": Out(AMAccessPort(fabric)),
-            "wm": Out(WideWritePort(address_bits=WM_ADDRESS_BITS, word_bytes=fabric.cols)),
-            "pm": Out(WideWritePort(address_bits=PM_ADDRESS_BITS, word_bytes=PARAMETER_BYTES)),
+            **wide_ports(fabric),
             "fetch_command": In(stream.Signature(FETCH_COMMAND)),
             "fetch_data": Out(stream.Signature(8 * fabric.bus_bytes)),
             "fault": Out(FaultPort()),
@@ -80,7 +80,8 @@ class DMA(wiring.Component):
         for ours, theirs in ((self.load, load.port), (self.store, store.port)):
             wiring.connect(m, wiring.flipped(ours), theirs)
         for theirs, ours in ((load.am, self.am_load), (store.am, self.am_store), (load.wm, self.wm),
-                             (load.pm, self.pm), (read.fetch_data, self.fetch_data)):
+                             (load.pm, self.pm), (load.table, self.table),
+                             (read.fetch_data, self.fetch_data)):
             wiring.connect(m, theirs, wiring.flipped(ours))
         wiring.connect(m, load.command, read.load_command)
         wiring.connect(m, read.load_data, load.data)

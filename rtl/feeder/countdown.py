@@ -8,9 +8,9 @@ class Countdown:
     """The registers of one loop level; ``last`` is high while the last round is under way.
 
     ``last`` comes straight from a register, so that what depends on the ends of several nested loops stays
-    short. After the last round the loop begins again with its full count. This is not a component: ``start``
-    and ``step`` add statements to the module, under the conditions that surround the call; where both happen
-    in one cycle, the later call wins.
+    short. After the last round the loop begins again with its full count. This is not a component: ``start``,
+    ``restart`` and ``step`` add statements to the module, under the conditions that surround the call; where
+    several happen in one cycle, the latest call wins.
 
     Parameters
     ----------
@@ -36,9 +36,13 @@ class Countdown:
             self._left.eq(count - behind), self.last.eq(count == behind + 1),
         ]
 
+    def restart(self) -> None:
+        """Begin again with the full count, wherever the loop is."""
+        self._m.d.sync += [self._left.eq(self._count), self.last.eq(self._once)]
+
     def step(self) -> None:
         """End the round under way."""
         with self._m.If(self.last):
-            self._m.d.sync += [self._left.eq(self._count), self.last.eq(self._once)]
+            self.restart()
         with self._m.Else():
             self._m.d.sync += [self._left.eq(self._left - 1), self.last.eq(self._left == 2)]

@@ -25,8 +25,8 @@ class Feeder(wiring.Component):
         its first pixel           issued                        feed.act, feed.tags
         row 0 of the next tile    issued    feed.weight
 
-    With fewer than R pixels per tile a tile takes R cycles, with R or more there is no bubble between tiles.
-    Instructions follow each other without a bubble, in both units.
+    ``feed.mode`` comes with ``feed.swap``. With fewer than R pixels per tile a tile takes R cycles, with R or
+    more there is no bubble between tiles. Instructions follow each other without a bubble, in both units.
 
     Parameters
     ----------
@@ -81,6 +81,7 @@ class Feeder(wiring.Component):
             self.feed.act.eq(gather.o_act),
             self.feed.tags.eq(delay(m, streamer.o_tags, TapGather.LATENCY, name="tags")),
             self.feed.swap.eq(delay(m, streamer.o_take, self.LATENCY_ACT - 1, name="swap")),
+            self.feed.mode.eq(delay(m, streamer.o_mode, self.LATENCY_ACT - 1, name="mode")),
             self.feed.weight.eq(loader.o_weight),
             self.feed.weight_valid.eq(loader.o_weight_valid),
             self.feed.weight_start.eq(loader.o_weight_start),

@@ -7,8 +7,9 @@ from ..contract import isa
 from ..contract.fabric import Fabric
 from ..memory.address import add
 from ..memory.delay import delay
-from ..signatures import Address, State, UnitPort, instruction_layout, pixel_tags
+from ..signatures import Address, FirMode, State, UnitPort, instruction_layout, pixel_tags
 from .countdown import Countdown
+from .fir import FirWalk
 
 
 class PixelStreamer(wiring.Component):
@@ -17,7 +18,9 @@ class PixelStreamer(wiring.Component):
     Five nested loops, outermost first: tile, v, u, y, x (isa.Stream.execute). The first pixel of a tile waits
     until one is loaded (``i_full``, State.OPERAND) and takes it. A pixel whose sum goes to the result FIFO
     waits for a credit (State.RESULT); there are fifo_depth of them after reset, and ``i_credit`` gives one
-    back. ``o_take``, ``unit.state`` and ``unit.instruction.ready`` depend combinationally on ``i_full``::
+    back. In FIR mode the pixels are those of FirWalk, and a pass that emits waits before its first pixel
+    until there are credits for all its sums; each is spent with its sum, so none runs short on the way.
+    ``o_take``, ``unit.state`` and ``unit.instruction.ready`` depend combinationally on ``i_full``::
 
         cycle    t                t+1              t+1+latency_address    t+2+latency_address
         pixel    issued, o_take   o_base, o_tags   memory is addressed    unit.done (last pixel)
@@ -35,6 +38,8 @@ class PixelStreamer(wiring.Component):
         A tile is loaded.
     o_take : ``Out(1)``
         It is taken; the pixels from this cycle on use it.
+    o_mode : ``Out(FirMode)``
+        How they use it; counts with o_take.
     i_credit : ``In(1)``
         A result has left the FIFO.
     o_base : ``Out(Address)``
@@ -52,6 +57,7 @@ class PixelStreamer(wiring.Component):
             "unit": In(UnitPort(isa.Unit.STREAM)),
             "i_full": In(1),
             "o_take": Out(1),
+            "o_mode": Out(FirMode),
             "i_credit": In(1),
             "o_base": Out(Address),
             "o_tags": Out(pixel_tags(fabric)),
@@ -73,21 +79,28 @@ class PixelStreamer(wiring.Component):
         pixel, line, visit_u, visit_v = [
             Signal(Address, name=name) for name in ("pixel", "line", "visit_u", "visit_v")]
         index = Signal(range(self.fabric.acc_depth))
-        tile_first, clear, emit = Signal(), Signal(), Signal()
+        tile_first, clear, emit, maximum = Signal(), Signal(), Signal(), Signal()
+        walk = FirWalk(m, x=x, y=y)
+        fir = walk.mode.fir
+        counts = Signal()  # the pixel has tags: in FIR mode, a sum comes out with it
 
         # Credits left, minus one: negative when there are none.
         credits = Signal(range(-1, self.fabric.fifo_depth), init=self.fabric.fifo_depth - 1)
-        goes_out, issue, end = Signal(), Signal(), Signal()
+        outputs = Signal(layout["outputs"].width)  # of a FIR pass, minus one too
+        goes_out, short, issue, end = Signal(), Signal(), Signal(), Signal()
         x_ends, y_ends, u_ends, v_ends = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            x_ends.eq(x.last),
-            y_ends.eq(x_ends & y.last),
+            counts.eq(~fir | walk.output),
+            x_ends.eq(Mux(fir, walk.line_ends, x.last)),
+            y_ends.eq(Mux(fir, walk.pass_ends, x.last & y.last)),
             u_ends.eq(y_ends & u.last),
             v_ends.eq(u_ends & v.last),
             goes_out.eq(emit & tile.last & v.last & u.last),
-            issue.eq(active & ~(tile_first & ~self.i_full) & ~(goes_out & (credits < 0))),
+            short.eq(Mux(fir, tile_first & (credits < outputs), credits < 0)),
+            issue.eq(active & ~(tile_first & ~self.i_full) & ~(goes_out & short)),
             end.eq(issue & v_ends & tile.last),
             self.o_take.eq(issue & tile_first),
+            self.o_mode.eq(walk.mode),
             self.unit.instruction.ready.eq(~active | end),
             self.unit.done.eq(delay(m, end, self.LATENCY_PIXEL + self.latency_address + 1, name="end")),
         ]
@@ -95,7 +108,7 @@ class PixelStreamer(wiring.Component):
             m.d.comb += self.unit.state.eq(State.BUSY)
         with m.Elif(active):
             m.d.comb += self.unit.state.eq(Mux(tile_first & ~self.i_full, State.OPERAND, State.RESULT))
-        m.d.sync += credits.eq(credits + self.i_credit - (issue & goes_out))
+        m.d.sync += credits.eq(credits + self.i_credit - (issue & goes_out & counts))
 
         start, step, following = Signal(Address), Signal(Address), Signal(Address)
         with m.If(~x_ends):
@@ -111,11 +124,16 @@ class PixelStreamer(wiring.Component):
             m.d.comb += following.eq(base)
 
         with m.If(issue):
-            m.d.sync += [pixel.eq(following), index.eq(index + 1), tile_first.eq(v_ends)]
-            x.step()
+            m.d.sync += [pixel.eq(following), tile_first.eq(v_ends)]
+            with m.If(fir):
+                walk.step()
+            with m.If(counts):
+                m.d.sync += index.eq(index + 1)
+                x.step()
+            with m.If(counts & x.last):
+                y.step()
             with m.If(x_ends):
                 m.d.sync += line.eq(following)
-                y.step()
             with m.If(y_ends):
                 m.d.sync += [visit_u.eq(following), index.eq(0), clear.eq(0)]
                 u.step()
@@ -132,9 +150,10 @@ class PixelStreamer(wiring.Component):
                 *(at.eq(instruction.base) for at in (base, pixel, line, visit_u, visit_v)),
                 v_step.eq(instruction.v_step), u_step.eq(instruction.u_step),
                 y_step.eq(instruction.y_step), x_step.eq(instruction.x_step),
-                clear.eq(instruction.clear), emit.eq(instruction.emit),
-                tile_first.eq(1), index.eq(0),
+                clear.eq(instruction.clear), emit.eq(instruction.emit), maximum.eq(instruction.maximum),
+                tile_first.eq(1), index.eq(0), outputs.eq(instruction.outputs - 1),
             ]
+            walk.start(instruction)
             for loop, name in zip(loops, ("tiles", "v_count", "u_count", "y_count", "x_count"), strict=True):
                 loop.start(instruction[name])
 
@@ -142,9 +161,10 @@ class PixelStreamer(wiring.Component):
         before = delay(m, self.o_tags, 1, name="tags")
         m.d.sync += [
             self.o_base.eq(pixel),
-            self.o_tags.valid.eq(issue),
+            self.o_tags.valid.eq(issue & counts),
             self.o_tags.first.eq(clear),
             self.o_tags.last.eq(goes_out),
+            self.o_tags.maximum.eq(maximum),
             self.o_tags.index.eq(index),
             self.o_tags.again_1.eq(self.o_tags.valid & (self.o_tags.index == index)),
             self.o_tags.again_2.eq(before.valid & (before.index == index)),

@@ -68,7 +68,7 @@ class WeightLoader(wiring.Component):
         super().__init__({
             "unit": In(UnitPort(isa.Unit.WEIGHTS)),
             "wm": Out(WMReadPort(fabric)),
-            "o_weight": Out(data.ArrayLayout(signed(8), fabric.cols)),
+            "o_weight": Out(data.ArrayLayout(signed(fabric.weight_bits), fabric.cols)),
             "o_weight_valid": Out(1),
             "o_weight_start": Out(1),
             "o_offsets": Out(data.ArrayLayout(Address, fabric.rows)),

@@ -24,8 +24,8 @@ class WideMemory(wiring.Component):
     ----------
     depth : int
         Words.
-    word_bytes : int
-        Bytes of a word.
+    width : int
+        Bits of a word.
     address_bits : int
         Width of both addresses.
     read : wiring.Signature
@@ -40,16 +40,16 @@ class WideMemory(wiring.Component):
     LATENCY_READ = 2
     LATENCY_WRITE = 1
 
-    def __init__(self, *, depth: int, word_bytes: int, address_bits: int, read: wiring.Signature):
-        self.depth, self.word_bytes = depth, word_bytes
+    def __init__(self, *, depth: int, width: int, address_bits: int, read: wiring.Signature):
+        self.depth, self.width = depth, width
         super().__init__({
-            "write": In(WideWritePort(address_bits=address_bits, word_bytes=word_bytes)),
+            "write": In(WideWritePort(address_bits=address_bits, width=width)),
             "read": In(read),
         })
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.memory = memory = Memory(shape=8 * self.word_bytes, depth=self.depth, init=[])
+        m.submodules.memory = memory = Memory(shape=self.width, depth=self.depth, init=[])
         write, read = memory.write_port(), memory.read_port()
         m.d.comb += [
             write.addr.eq(self.write.address), write.data.eq(self.write.data), write.en.eq(self.write.enable),
@@ -62,11 +62,11 @@ class WideMemory(wiring.Component):
 
 def weight_memory(fabric: Fabric) -> WideMemory:
     """The memory of wm_words words, one weight for each column."""
-    return WideMemory(depth=fabric.wm_words, word_bytes=fabric.cols, address_bits=WM_ADDRESS_BITS,
-                      read=WMReadPort(fabric))
+    return WideMemory(depth=fabric.wm_words, width=fabric.cols * fabric.weight_bits,
+                      address_bits=WM_ADDRESS_BITS, read=WMReadPort(fabric))
 
 
 def parameter_memory(fabric: Fabric) -> WideMemory:
     """The memory of pm_words parameter records."""
-    return WideMemory(depth=fabric.pm_words, word_bytes=PARAMETER_BYTES, address_bits=PM_ADDRESS_BITS,
+    return WideMemory(depth=fabric.pm_words, width=8 * PARAMETER_BYTES, address_bits=PM_ADDRESS_BITS,
                       read=PMReadPort())

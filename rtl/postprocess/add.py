@@ -22,13 +22,17 @@ class ResidualAdder(wiring.Component):
     -------
     i_q, i_other : ``In(signed(8))``
     i_parameters : ``In(ADD_RECORD)``
-        Still while values are in the adder. ``low <= high``.
+        Factors of the values that come; constant, shift, and limits of those that came LATENCY_CONSTANT,
+        LATENCY_SHIFT and LATENCY_LIMITS cycles before. ``low <= high``.
     o_sum : ``Out(signed(8))``
         Not reset.
     """
 
     LIMB = 17
-    LATENCY = 4 + SaturatingShift.LATENCY + 1
+    LATENCY_CONSTANT = 3
+    LATENCY_SHIFT = LATENCY_CONSTANT + 1
+    LATENCY_LIMITS = LATENCY_SHIFT + SaturatingShift.LATENCY
+    LATENCY = LATENCY_LIMITS + 1
 
     def __init__(self):
         super().__init__({

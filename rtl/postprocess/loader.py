@@ -9,7 +9,7 @@ from ..signatures import PMReadPort
 
 
 class RecordLoader(wiring.Component):
-    """Reads ``channels`` records, and one more if ``add``, one every cycle.
+    """Reads ``channels`` records, and one more if ``extra``, one every cycle.
 
     Record c is for lane c % L as its group c // L::
 
@@ -32,7 +32,7 @@ class RecordLoader(wiring.Component):
     Members
     -------
     i_start, i_hold : ``In(1)``
-    i_params, i_channels, i_add : ``In``
+    i_params, i_channels, i_extra : ``In``
         Of the instruction; must hold until o_complete.
     pm : ``Out(PMReadPort())``
     o_record : ``Out(8 * PARAMETER_BYTES)``
@@ -55,7 +55,7 @@ class RecordLoader(wiring.Component):
         self.LATENCY = 2 + read_latency
         super().__init__({
             "i_start": In(1), "i_hold": In(1),
-            "i_params": In(PM_ADDRESS_BITS), "i_channels": In(range(fabric.cols + 1)), "i_add": In(1),
+            "i_params": In(PM_ADDRESS_BITS), "i_channels": In(range(fabric.cols + 1)), "i_extra": In(1),
             "pm": Out(PMReadPort()),
             "o_record": Out(8 * PARAMETER_BYTES),
             "o_channel": Out(fabric.lanes),
@@ -74,7 +74,7 @@ class RecordLoader(wiring.Component):
 
         with m.If(self.i_start):
             m.d.sync += [
-                active.eq(1), left.eq(self.i_channels + self.i_add - 1), lane.eq(1), group.eq(0),
+                active.eq(1), left.eq(self.i_channels + self.i_extra - 1), lane.eq(1), group.eq(0),
                 self.pm.address.eq(self.i_params),
             ]
         with m.Elif(read):
@@ -84,9 +84,9 @@ class RecordLoader(wiring.Component):
             ]
         m.d.comb += self.pm.enable.eq(read)
 
-        # A group number too high can only be that of the add record, which no lane takes.
+        # A group number too high can only be that of the extra record, which no lane takes.
         channel = Signal(lanes)
-        with m.If(read & ~(last & self.i_add)):
+        with m.If(read & ~(last & self.i_extra)):
             m.d.comb += channel.eq(lane)
         arrives = delay(m, read, self.read_latency, name="read")
         with m.If(arrives):

@@ -1,5 +1,5 @@
 """What a post-processing lane knows about its channels: each field kept where the pipeline needs it."""
-from amaranth import Module, Signal, signed, unsigned
+from amaranth import Module, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -10,6 +10,7 @@ from ..contract.numerics import (
     ADD_MULT_BITS,
     ADD_SHIFT_BITS,
     MULT_BITS,
+    OFFSET_BITS,
     SHIFT_BITS,
 )
 from ..memory.delay import delay
@@ -35,6 +36,12 @@ ADD_RECORD = data.FlexibleLayout(RECORD_BITS, {
 })
 """A parameter record as ``numerics.Add.pack`` writes it."""
 
+PRODUCT_RECORD = data.FlexibleLayout(RECORD_BITS, {
+    "offset_q": data.Field(signed(OFFSET_BITS), 0),
+    "offset_other": data.Field(signed(OFFSET_BITS), 16),
+})
+"""A parameter record as ``numerics.Product.pack`` writes it."""
+
 
 class RecordPort(wiring.Signature):
     """A record for a lane, written in the cycle of ``valid``, as the lane's channel number ``group``."""
@@ -54,13 +61,12 @@ class ParameterStore(wiring.Component):
         field             o_bias  o_mult   o_round_pos, o_round_neg   o_shift
 
     A record may be written LATENCY_LAST cycles after the last ``i_group`` that wants the old one, or later,
-    and ``i_group`` may ask for it from the next cycle on. With one group the fields are plain registers,
-    which change in the cycle after ``load.valid``.
+    and ``i_group`` may ask for it from the next cycle on.
 
     Parameters
     ----------
     groups : int
-        Channels of this lane, at least 1.
+        Records of this lane, at least 1: of all its channels, in as many banks as the user of the lane wants.
     acc_width : int
         Bits of a partial sum; the bias is added modulo 2**acc_width, so that only these bits are kept.
     mult, rounding, shift : int
@@ -112,12 +118,6 @@ class ParameterStore(wiring.Component):
             (self.o_shift, self.load.record.shift, self.LATENCY_SHIFT),
         )
         for out, field, latency in fields:
-            if self.groups == 1:
-                held = Signal.like(out, reset_less=True)
-                with m.If(self.load.valid):
-                    m.d.sync += held.eq(field)
-                m.d.comb += out.eq(held)
-                continue
             memory = Memory(shape=out.shape(), depth=self.groups, init=[])
             m.submodules[out.name.removeprefix("o_")] = memory
             write, read = memory.write_port(), memory.read_port()

@@ -1,11 +1,11 @@
-"""The POST unit: results of the array through requantise, and residual add, to the activation memory."""
+"""The POST unit: results of the array through multiply, requantise, add, table to the activation memory."""
 from amaranth import Cat, EnableInserter, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from ..contract.fabric import Fabric
+from ..contract.fabric import TABLE_ADDRESS_BITS, Fabric
 from ..contract.isa import Post, Unit
 from ..memory.delay import delay
 from ..signatures import (
@@ -14,13 +14,16 @@ from ..signatures import (
     PMReadPort,
     State,
     UnitPort,
+    WideWritePort,
     instruction_layout,
     result_stream,
 )
 from .add import ResidualAdder
 from .loader import RecordLoader
-from .parameters import ADD_RECORD
+from .multiply import OperandMultiplier
+from .parameters import ADD_RECORD, PRODUCT_RECORD
 from .requantise import Requantiser
+from .table import TableLookup
 from .walk import GroupWalk
 
 
@@ -32,23 +35,31 @@ def buffer_depth(round_trip: int) -> int:
 class PostProcess(wiring.Component):
     """Carries out Post: L channels of a pixel per cycle, whose instruction's effect is ``isa.Post.execute``.
 
-    A group of L channels enters when its result is there, a place in the output buffer is free for it and,
-    for an add, the read of its operand has been granted. From then on nothing can stop it: the lanes have
-    no enable. Operands are read ahead, and wait in a buffer beside the lanes. Requests at both memory ports
-    may be refused for as long as the memory likes::
+    A group of L channels enters when its result is there, a place in the output buffer is free for it and its
+    operand, if it has one, will be there in time: for an add the read must have been granted, a factor must
+    have come. From then on nothing can stop it: the lanes have no enable. Operands are read ahead, and wait
+    in a buffer beside the lanes. Requests at both memory ports may be refused for as long as the memory
+    likes::
 
-        cycle   e        e+1     e+13    e+15            e+21    e+23
-        plain   enters   lanes   q       write.request                          (LATENCY_PLAIN = 15)
-        add     enters   lanes   q       adder           sum     write.request  (LATENCY_ADD = 23)
+        cycle   e        e+1        e+3          e+15     e+17            e+23     e+25
+        plain   enters   multiply   requantise   table    buffer (LATENCY_PLAIN = 19)
+        add     enters              requantise   adder                    table    buffer (LATENCY_ADD = 27)
 
-    Sustained rate: one group per cycle without add. With add the output buffer allows 17 groups in 24 cycles,
-    more than the one in two cycles that a memory port shared by reads and writes can serve.
+    The latencies are those to ``write.request``; on a fabric without tables both are 2 less. Sustained rate:
+    one group per cycle, as long as the memory port, which an operand uses as well, keeps up.
 
-    An instruction is accepted in the cycle after its predecessor's last group has entered, at the earliest.
-    Its records (n = channels + add) are loaded while the predecessor's groups leave the lanes; then zero,
-    low, high and the add record change, which takes empty lanes. So n + LATENCY_RELOAD cycles pass from the
-    predecessor's last group to its own first, or LATENCY_DRAIN (LATENCY_DRAIN_ADD after an add) if that is
-    more. An idle unit lets the first group enter n + LATENCY_START cycles after accepting the instruction.
+    An instruction with n records (its channels', and one of an add or a product) is accepted when the first
+    group of its predecessor may enter, if both are of the same layer; else behind the predecessor's last
+    group, so that the profile can tell their cycles apart. Its records are loaded into the bank that the
+    predecessor does not use. Its first group enters LATENCY_NEXT cycles after the predecessor's last one (one
+    more for its first operand to be granted, and read_latency more for a factor to come), but not before
+
+    - n + LATENCY_START cycles after it was accepted, when its records are there (a few more if the
+      instruction before its predecessor, which had the same bank, has only just ended);
+    - LATENCY_SETTLE (LATENCY_SETTLE_ADD) cycles after the predecessor's first group, when the rest of what
+      that one set has been taken over at every stage;
+    - LATENCY_DRAIN (LATENCY_DRAIN_ADD after an add) cycles after the predecessor's last group, if one of them
+      adds or multiplies and the other does not do the same: one kind at a time is in the lanes.
 
     An operand is read before its group's result is written, and any number of groups earlier at that. So a
     Post must not write a byte that it reads later as an operand, except, in place, for the same pixel and
@@ -68,12 +79,16 @@ class PostProcess(wiring.Component):
     -------
     unit : ``In(UnitPort(Unit.POST))``
         ``done`` comes write_latency cycles after the last write was taken. ``state`` is BUSY when a group
-        enters, RESULT while the output buffer is full, else OPERAND (results, records or operands).
+        enters, RESULT while the output buffer is full, else OPERAND (results, records or operands). ``ready``
+        depends on registers only.
     results : ``In(result_stream(fabric))``
         Taken with the last group of the pixel. ``ready`` does not depend on ``valid``.
     pm : ``Out(PMReadPort())``
+    table : ``In(WideWritePort(...))``
+        A beat of a table; values looked up LATENCY_TABLE_WRITE cycles later see it. Of no effect without
+        tables.
     write, other : ``Out(AMAccessPort(fabric))``
-        Two clients of the activation memory: the results out, the add operand in.
+        Two clients of the activation memory: the results out, the operands in.
 
     Raises
     ------
@@ -81,12 +96,13 @@ class PostProcess(wiring.Component):
         If a latency is out of range.
     """
 
-    LATENCY_LANES = 1 + Requantiser.LATENCY
+    LATENCY_ACC = 1 + OperandMultiplier.LATENCY
+    LATENCY_LANES = LATENCY_ACC + Requantiser.LATENCY
     LATENCY_BUFFER = 2
-    LATENCY_PLAIN = LATENCY_LANES + LATENCY_BUFFER
-    LATENCY_ADD = LATENCY_LANES + ResidualAdder.LATENCY + LATENCY_BUFFER
-    LATENCY_DRAIN = LATENCY_LANES + 2
-    LATENCY_DRAIN_ADD = LATENCY_LANES + ResidualAdder.LATENCY + 2
+    LATENCY_NEXT = 3
+    LATENCY_SETTLE = LATENCY_LANES + 1
+    LATENCY_SETTLE_ADD = LATENCY_SETTLE + ResidualAdder.LATENCY
+    LATENCY_TABLE_WRITE = 1 + TableLookup.LATENCY_WRITE
     READ_LATENCY_MAX = LATENCY_LANES + 1 - LATENCY_BUFFER
 
     def __init__(self, *, fabric: Fabric, pm_latency: int = 2, read_latency: int, write_latency: int):
@@ -97,12 +113,20 @@ class PostProcess(wiring.Component):
             raise ValueError(f"write_latency is {write_latency}; it must be at least 1")
         self.fabric = fabric
         self.pm_latency, self.read_latency, self.write_latency = pm_latency, read_latency, write_latency
+        self.LATENCY_TABLE = TableLookup.LATENCY if fabric.tables else 0
+        self.LATENCY_PLAIN = self.LATENCY_LANES + self.LATENCY_TABLE + self.LATENCY_BUFFER
+        self.LATENCY_ADD = self.LATENCY_PLAIN + ResidualAdder.LATENCY
+        self.LATENCY_DRAIN = self.LATENCY_LANES + self.LATENCY_TABLE + 2
+        self.LATENCY_DRAIN_ADD = self.LATENCY_DRAIN + ResidualAdder.LATENCY
         self.LATENCY_START = 3 + pm_latency
-        self.LATENCY_RELOAD = 1 + max(Requantiser.LATENCY_LAST, self.LATENCY_START)
+        # A record is in its lane 1 + pm_latency cycles after its read: so many stages must be free of groups
+        # that want the old one.
+        self._near = max(0, OperandMultiplier.LATENCY + Requantiser.LATENCY_LAST - pm_latency - 1)
         super().__init__({
             "unit": In(UnitPort(Unit.POST)),
             "results": In(result_stream(fabric)),
             "pm": Out(PMReadPort()),
+            "table": In(WideWritePort(address_bits=TABLE_ADDRESS_BITS, width=8 * fabric.bus_bytes)),
             "write": Out(AMAccessPort(fabric)),
             "other": Out(AMAccessPort(fabric)),
         })
@@ -113,15 +137,32 @@ class PostProcess(wiring.Component):
         cols, lanes = fabric.cols, fabric.lanes
         layout = instruction_layout(Post)
 
-        # ---- The instruction under way at the front. Accepted in t, everything starts in t+1.
-        now = Signal(layout)
-        busy, starting = Signal(), Signal()
+        # ---- Two instructions: the records of ``coming`` are loaded while groups of ``now`` may still enter.
+        # Coming waits for its predecessor's last group to become now, and its records are on the way or here
+        # until it is opened.
+        coming, now = Signal(layout), Signal(layout)
+        waiting, unopened = Signal(), Signal()
+        busy, loading, starting = Signal(), Signal(), Signal()
+        # The first group of now may enter in the next cycle; its last one enters.
+        opening, finishing = Signal(), Signal()
         offered = layout(self.unit.instruction.payload)
         accepted = self.unit.instruction.valid & self.unit.instruction.ready
-        m.d.comb += self.unit.instruction.ready.eq(~busy)
-        m.d.sync += starting.eq(accepted)
+        # What is offered is of the same layer: the profile charges cycles to what was accepted last.
+        follows = Signal()
+        advancing = waiting & ~busy
+        m.d.comb += self.unit.instruction.ready.eq(~unopened & (~busy | follows))
+        m.d.sync += [
+            loading.eq(accepted), starting.eq(advancing),
+            follows.eq(self.unit.instruction.valid & ~accepted & (offered.layer == coming.layer)),
+        ]
+        with m.If(finishing):
+            m.d.sync += busy.eq(0)
+        with m.If(opening):
+            m.d.sync += unopened.eq(0)
+        with m.If(advancing):
+            m.d.sync += [now.eq(coming), busy.eq(1), waiting.eq(0)]
         with m.If(accepted):
-            m.d.sync += [now.eq(offered), busy.eq(1)]
+            m.d.sync += [coming.eq(offered), waiting.eq(1), unopened.eq(1)]
 
         m.submodules.walk = walk = GroupWalk(fabric=fabric)
         m.submodules.other_walk = other_walk = GroupWalk(fabric=fabric)
@@ -132,15 +173,18 @@ class PostProcess(wiring.Component):
                 each.i_x_count.eq(now.x_count), each.i_y_count.eq(now.y_count),
                 each.i_channels.eq(now.channels),
             ]
-        m.d.comb += [walk.i_start.eq(starting), other_walk.i_start.eq(starting & now.add)]
+        combines = now.add | now.multiply
+        m.d.comb += [walk.i_start.eq(starting), other_walk.i_start.eq(starting & combines)]
 
-        # ---- Add operands, ahead of their groups: as many as the buffer beside the lanes takes.
+        # ---- Operands, ahead of their groups: as many as the buffer beside the lanes takes.
         round_trip = 1 + self.LATENCY_LANES + 1
         m.submodules.operands = operands = SyncFIFOBuffered(width=8 * lanes, depth=buffer_depth(round_trip))
         operand_room = Signal(range(operands.depth + 1), init=operands.depth)
-        operand_ready = Signal(range(operands.depth + 1))  # reads granted for groups that have not entered
+        # Operands that groups may enter for: granted for an add, which come in time; else those that came.
+        operand_ready = Signal(range(operands.depth + 1))
         request = self.other.request
         granted = request.valid & request.ready
+        factor_comes = delay(m, granted & now.multiply, self.read_latency, name="factor")
         m.d.comb += [
             request.valid.eq(other_walk.o_active & (operand_room != 0)),
             request.payload.address.eq(other_walk.o_address),
@@ -154,18 +198,20 @@ class PostProcess(wiring.Component):
         depth = buffer_depth(self.LATENCY_PLAIN + 1)
         room = Signal(range(depth + 1), init=depth)  # places in the output buffer that no group has booked
         opened = Signal()  # the lanes hold this instruction's parameters
-        willing = opened & (room != 0) & ((operand_ready != 0) | ~now.add)
+        willing = opened & (room != 0) & ((operand_ready != 0) | ~combines)
         enter = Signal()
         m.d.comb += [
             enter.eq(willing & self.results.valid),
             self.results.ready.eq(willing & walk.o_last_of_pixel),
             walk.i_next.eq(enter),
+            finishing.eq(enter & walk.o_last),
         ]
-        with m.If(enter & walk.o_last):
-            m.d.sync += [busy.eq(0), opened.eq(0)]
-        m.d.sync += operand_ready.eq(operand_ready + granted - (enter & now.add))
+        with m.If(finishing):
+            m.d.sync += opened.eq(0)
+        m.d.sync += operand_ready.eq(
+            operand_ready + (granted & now.add) + factor_comes - (enter & combines))
 
-        with m.If(~busy):
+        with m.If(~busy & ~waiting):
             m.d.comb += self.unit.state.eq(State.IDLE)
         with m.Elif(enter):
             m.d.comb += self.unit.state.eq(State.BUSY)
@@ -186,58 +232,123 @@ class PostProcess(wiring.Component):
                     for lane in range(min(lanes, cols - first)):
                         m.d.sync += acc_s0[lane].eq(self.results.payload[first + lane])
 
-        # ---- Where the valid ones are. All groups in the lanes are of one instruction.
-        add = Signal()
+        # ---- Where the valid ones are. All groups in the lanes are of one kind: add, multiply or neither.
+        add, multiply = Signal(), Signal()
         valid = [valid_s0]
-        for _ in range(Requantiser.LATENCY):
+        for _ in range(self.LATENCY_LANES - 1):
             valid.append(delay(m, valid[-1], 1, name=f"valid_s{len(valid) - 1}"))
         valid_add = [valid[-1] & add]
         for _ in range(ResidualAdder.LATENCY):
             valid_add.append(delay(m, valid_add[-1], 1, name=f"valid_add_s{len(valid_add) - 1}"))
-        empty = ~Cat(valid, valid_add[1:]).any()
+        valid_out = [Mux(add, valid_add[-1], valid[-1])]
+        for _ in range(self.LATENCY_TABLE):
+            valid_out.append(delay(m, valid_out[-1], 1, name=f"valid_out_s{len(valid_out) - 1}"))
+        empty = ~Cat(valid, valid_add[1:], valid_out[1:]).any()
 
-        # ---- Parameters: records to the lanes behind the last group, then the rest when the lanes are empty.
+        # ---- Records, in two banks: one is written while groups may still read the other.
         m.submodules.loader = loader = RecordLoader(fabric=fabric, read_latency=self.pm_latency)
         wiring.connect(m, wiring.flipped(self.pm), loader.pm)
-        # A record is in its lane 1 + pm_latency cycles after its read.
-        near = valid[:max(0, Requantiser.LATENCY_LAST - self.pm_latency - 1)]
+        bank, bank_now = Signal(), Signal()
+        with m.If(accepted):
+            m.d.sync += bank.eq(~bank)
+        bank_s0 = delay(m, bank_now, 1, name="bank")
+        near, bank_there = [], bank_s0
+        for valid_there in valid[:self._near]:
+            near.append(valid_there & (bank_there == bank))
+            bank_there = delay(m, bank_there, 1, name=f"bank_s{len(near) - 1}")
         m.d.comb += [
-            loader.i_start.eq(starting), loader.i_hold.eq(Cat(near).any()),
-            loader.i_params.eq(now.params), loader.i_channels.eq(now.channels), loader.i_add.eq(now.add),
+            loader.i_start.eq(loading), loader.i_hold.eq(Cat(near).any()),
+            loader.i_params.eq(coming.params), loader.i_channels.eq(coming.channels),
+            loader.i_extra.eq(coming.add | coming.multiply),
         ]
-        pending = Signal()
-        zero, low, high = Signal(signed(8)), Signal(signed(8)), Signal(signed(8))
-        add_record = Signal(ADD_RECORD, reset_less=True)
+
+        # ---- What else an instruction sets. A mark travels with its first group; what is used at a stage is
+        # taken over when the mark is one stage before it.
+        loaded, fresh = Signal(), Signal()
+        record = Signal(ADD_RECORD, reset_less=True)
+        low, high, zero = Signal(signed(8)), Signal(signed(8)), Signal(signed(8))
+        number, look = Signal(range(max(1, fabric.tables))), Signal()
+        out_of_lane = self.LATENCY_LANES - 1
+        mark = [delay(m, enter & fresh, 1, name="mark")]
+        for stage in range(1, out_of_lane + ResidualAdder.LATENCY):
+            moves_on = mark[-1] & add if stage == out_of_lane else mark[-1]
+            mark.append(delay(m, moves_on, 1, name=f"mark_s{stage - 1}"))
+
+        def at(stage, value, name):
+            held = Signal(value.shape(), name=f"{name}_s{stage}", reset_less=True)
+            with m.If(mark[stage - 1]):
+                m.d.sync += held.eq(value)
+            return held
+
+        same_kind = (now.add == add) & (now.multiply == multiply)
+        m.d.comb += opening.eq((loader.o_complete | loaded) & busy & ~waiting & ~Cat(mark).any()
+                               & (same_kind | empty))
+        with m.If(enter):
+            m.d.sync += fresh.eq(0)
         last_record = ADD_RECORD(loader.o_record)
-        with m.If((loader.o_complete | pending) & empty):
+        with m.If(opening):
             # Limits the wrong way round give high, as they do in numerics.
             m.d.sync += [
-                pending.eq(0), opened.eq(1), add.eq(now.add),
+                loaded.eq(0), opened.eq(1), fresh.eq(1), bank_now.eq(bank),
+                add.eq(now.add), multiply.eq(now.multiply), number.eq(now.table - 1), look.eq(now.table != 0),
                 zero.eq(now.zero), high.eq(now.high), low.eq(Mux(now.low > now.high, now.high, now.low)),
-                add_record.eq(last_record),
-                add_record.low.eq(Mux(last_record.low > last_record.high, last_record.high, last_record.low)),
+                record.eq(last_record),
+                record.low.eq(Mux(last_record.low > last_record.high, last_record.high, last_record.low)),
             ]
         with m.Elif(loader.o_complete):
-            m.d.sync += pending.eq(1)
+            m.d.sync += loaded.eq(1)
 
         # ---- The lanes. They stand still while nothing is in them: saves power, and time in simulation.
         moving = Signal()
         m.d.comb += moving.eq(~empty | loader.o_channel.any())
         outcome = Signal(data.ArrayLayout(8, lanes))
+        group = delay(m, Cat(group_s0, bank_s0), OperandMultiplier.LATENCY, name="group_s0")
+        requantise = OperandMultiplier.LATENCY
+        zero_now = at(requantise + Requantiser.LATENCY_ZERO, zero, "zero")
+        low_now, high_now = (at(requantise + Requantiser.LATENCY_LIMITS, limit, name)
+                             for limit, name in ((low, "low"), (high, "high")))
+        add_record = Signal(ADD_RECORD)
+        for field, latency in (("mult_q", 0), ("mult_other", 0), ("constant", ResidualAdder.LATENCY_CONSTANT),
+                               ("shift", ResidualAdder.LATENCY_SHIFT), ("low", ResidualAdder.LATENCY_LIMITS),
+                               ("high", ResidualAdder.LATENCY_LIMITS)):
+            m.d.comb += add_record[field].eq(at(out_of_lane + latency, record[field], field))
+        number_now, look_now = Signal.like(number), Signal()
+        with m.If(Mux(add, mark[-1], mark[out_of_lane - 1])):
+            m.d.sync += [number_now.eq(number), look_now.eq(look)]
+        # A register between the DMA and the tables of all lanes.
+        table_enable, table_address, table_data = (
+            delay(m, signal, 1, name=f"table_{part}") for part, signal in
+            (("enable", self.table.enable), ("address", self.table.address), ("data", self.table.data)))
         for i in range(lanes):
-            lane, adder = Requantiser(acc_width=fabric.acc_width, groups=walk.groups), ResidualAdder()
+            multiplier = OperandMultiplier(acc_width=fabric.acc_width)
+            lane, adder = Requantiser(acc_width=fabric.acc_width, groups=2 << len(group_s0)), ResidualAdder()
+            other = operands.r_data.word_select(i, 8).as_signed()
+            m.submodules[f"multiplier_{i}"] = EnableInserter(moving)(multiplier)
             m.submodules[f"lane_{i}"] = EnableInserter(moving)(lane)
             m.submodules[f"adder_{i}"] = EnableInserter(moving & add)(adder)
             m.d.comb += [
-                lane.load.valid.eq(loader.o_channel[i]), lane.load.group.eq(loader.o_group),
+                lane.load.valid.eq(loader.o_channel[i]), lane.load.group.eq(Cat(loader.o_group, bank)),
                 lane.load.record.eq(loader.o_record),
-                lane.i_acc.eq(acc_s0[i]), lane.i_group.eq(group_s0),
-                lane.i_zero.eq(zero), lane.i_low.eq(low), lane.i_high.eq(high),
-                adder.i_q.eq(lane.o_q), adder.i_other.eq(operands.r_data.word_select(i, 8).as_signed()),
+                multiplier.i_acc.eq(acc_s0[i]), multiplier.i_other.eq(other),
+                multiplier.i_multiply.eq(multiply),
+                multiplier.i_parameters.eq(PRODUCT_RECORD(record.as_value())),
+                lane.i_acc.eq(multiplier.o_acc), lane.i_group.eq(group),
+                lane.i_zero.eq(zero_now), lane.i_low.eq(low_now), lane.i_high.eq(high_now),
+                adder.i_q.eq(lane.o_q), adder.i_other.eq(other),
                 adder.i_parameters.eq(add_record),
-                outcome[i].eq(Mux(add, adder.o_sum, lane.o_q)),
             ]
-        operand_used = valid_add[0]
+            q = Mux(add, adder.o_sum, lane.o_q)
+            if not fabric.tables:
+                m.d.comb += outcome[i].eq(q)
+                continue
+            m.submodules[f"table_{i}"] = lookup = TableLookup(fabric=fabric)
+            m.d.comb += [
+                lookup.write.enable.eq(table_enable), lookup.write.address.eq(table_address),
+                lookup.write.data.eq(table_data),
+                lookup.i_q.eq(q), lookup.i_number.eq(number_now), lookup.i_look.eq(valid_out[0] & look_now),
+                outcome[i].eq(lookup.o_q),
+            ]
+        operand_used = valid_add[0] | (valid_s0 & multiply)
         m.d.comb += operands.r_en.eq(operand_used)
         m.d.sync += operand_room.eq(operand_room + operand_used - granted)
 
@@ -251,7 +362,7 @@ class PostProcess(wiring.Component):
         m.d.comb += [
             booked.address.eq(walk.o_address), booked.count.eq(walk.o_count), booked.last.eq(walk.o_last),
             places.w_en.eq(enter), places.w_data.eq(booked), places.r_en.eq(written), place.eq(places.r_data),
-            outcomes.w_en.eq(Mux(add, valid_add[-1], valid[-1])), outcomes.w_data.eq(outcome),
+            outcomes.w_en.eq(valid_out[-1]), outcomes.w_data.eq(outcome),
             outcomes.r_en.eq(written),
             request.valid.eq(outcomes.r_rdy),
             request.payload.write.eq(1), request.payload.address.eq(place.address),

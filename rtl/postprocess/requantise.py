@@ -28,7 +28,7 @@ class Requantiser(wiring.Component):
     acc_width : int
         Bits of a partial sum, 20 to 32.
     groups : int
-        Channels that this lane serves.
+        Records of this lane (ParameterStore).
 
     Members
     -------
@@ -38,7 +38,8 @@ class Requantiser(wiring.Component):
     i_group : ``In(range(groups))``
         Which record to apply.
     i_zero, i_low, i_high : ``In(signed(8))``
-        Of the instruction; still while its values are in the lane. ``low <= high``.
+        ``zero`` of the value that came LATENCY_ZERO cycles before, limits of the one LATENCY_LIMITS cycles
+        before. ``low <= high``.
     o_q : ``Out(signed(8))``
     """
 
@@ -46,6 +47,8 @@ class Requantiser(wiring.Component):
     LATENCY_SCALED = LATENCY_BIASED + Scaler.LATENCY + 1
     LATENCY = LATENCY_SCALED + SaturatingShift.LATENCY + 2
     LATENCY_LAST = LATENCY_SCALED
+    LATENCY_ZERO = LATENCY - 2
+    LATENCY_LIMITS = LATENCY - 1
 
     def __init__(self, *, acc_width: int = 32, groups: int = 1):
         self.acc_width, self.groups = acc_width, groups

@@ -16,31 +16,31 @@ class Multiplier(wiring.Component):
 
     Parameters
     ----------
-    width : int
+    a_width, b_width : int
         Bits of each signed operand.
 
     Members
     -------
-    i_a, i_b : ``In(signed(width))``
-        Best driven by registers: the product has the whole cycle for itself.
-    o_product : ``Out(signed(2 * width))``
+    i_a, i_b : ``In(signed(a_width))``, ``In(signed(b_width))``
+        Best driven by registers or little behind them: the product has the cycle for itself.
+    o_product : ``Out(signed(a_width + b_width))``
         Holds every product, that of the two most negative operands too. Not reset.
 
     Raises
     ------
     ValueError
-        If width is below 1.
+        If an operand has no bits.
     """
 
     LATENCY = 1
 
-    def __init__(self, *, width: int = 8):
-        if width < 1:
-            raise ValueError(f"width is {width}; an operand has at least 1 bit")
+    def __init__(self, *, a_width: int = 8, b_width: int = 8):
+        if a_width < 1 or b_width < 1:
+            raise ValueError(f"{a_width} bits by {b_width}; an operand has at least 1 bit")
         super().__init__({
-            "i_a": In(signed(width)),
-            "i_b": In(signed(width)),
-            "o_product": Out(signed(2 * width)),
+            "i_a": In(signed(a_width)),
+            "i_b": In(signed(b_width)),
+            "o_product": Out(signed(a_width + b_width)),
         })
 
     def elaborate(self, platform):

@@ -1,6 +1,6 @@
 """One cell of the weight-stationary array."""
 from amaranth import Module, Signal, signed
-from amaranth.lib import wiring
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..primitives.multiplier import Multiplier
@@ -11,6 +11,8 @@ class ProcessingElement(wiring.Component):
     """Multiply-accumulate cell: activations pass right, partial sums and weights pass down.
 
     The cell has two weights: ``active``, which multiplies, and ``shadow``, which waits for the next tile.
+    What it multiplies is, as ``i_select`` says in the same cycle, the activation from the left (0) or, in
+    FIR mode, copy ``i_select - 1`` of its column's pixel stream.
     There is no back-pressure: the array's edges see to it that ``i_psum`` comes Multiplier.LATENCY (1)
     cycles after ``i_act``, and ``i_swap`` one cycle before the first activation that meets the new weight::
 
@@ -20,25 +22,29 @@ class ProcessingElement(wiring.Component):
         i_swap     0     1     0     0     0            (in t+1 at the earliest)
         i_act      --    --    a0    a1    --
         i_psum     --    --    --    p0    p1
-        o_act      --    --    --    a0    a1           (LATENCY_ACT = 1; so it is for weight, keep and swap)
+        o_act      --    --    --    a0    a1           (LATENCY_ACT = 1; also weight, keep, swap, select)
         o_psum     --    --    --    --    p0 + a0*w    (LATENCY_PSUM = 1 after i_psum)
 
     ``i_keep`` and ``i_swap`` in the same cycle move the old shadow weight to active and take the new one in.
 
     Parameters
     ----------
-    act_width, acc_width : int
-        Bits of a signed activation or weight, and of the signed partial sum, which wraps.
+    act_width, weight_width, acc_width : int
+        Bits of a signed activation, a signed weight, and the signed partial sum, which wraps.
+    copies : int
+        Copies of the column's pixel stream that the cell can take, at least 1.
 
     Members
     -------
     i_act, o_act : ``In/Out(signed(act_width))``
-        To the right, as are swap and keep.
+        To the right, as are select, swap and keep; in FIR mode too, though it is not used there.
+    i_copies : ``In(ArrayLayout(signed(act_width), copies))``
+    i_select, o_select : ``In/Out(range(copies + 1))``
     i_swap, o_swap : ``In/Out(1)``
         The shadow weight becomes the active one.
     i_keep, o_keep : ``In/Out(1)``
         The word on i_weight becomes the shadow weight.
-    i_weight, o_weight : ``In/Out(signed(act_width))``
+    i_weight, o_weight : ``In/Out(signed(weight_width))``
         Down, whether kept or not.
     i_psum, o_psum : ``In/Out(signed(acc_width))``
         Down.
@@ -46,26 +52,32 @@ class ProcessingElement(wiring.Component):
     Raises
     ------
     ValueError
-        If acc_width does not hold one product.
+        If acc_width does not hold one product, or there is no copy.
     """
 
     LATENCY_ACT = 1
     LATENCY_PSUM = 1
 
-    def __init__(self, *, act_width: int = 8, acc_width: int = 32):
-        if acc_width < 2 * act_width:
-            raise ValueError(f"acc_width {acc_width} cannot hold one product of {act_width}-bit operands")
+    def __init__(self, *, act_width: int = 8, weight_width: int = 8, acc_width: int = 32, copies: int = 1):
+        if acc_width < act_width + weight_width:
+            raise ValueError(
+                f"acc_width {acc_width} cannot hold one product of {act_width} by {weight_width} bits")
+        if copies < 1:
+            raise ValueError(f"copies is {copies}; there is at least the pixel stream itself")
         super().__init__({
             "i_act": In(signed(act_width)), "o_act": Out(signed(act_width)),
+            "i_copies": In(data.ArrayLayout(signed(act_width), copies)),
+            "i_select": In(range(copies + 1)), "o_select": Out(range(copies + 1)),
             "i_swap": In(1), "o_swap": Out(1),
             "i_keep": In(1), "o_keep": Out(1),
-            "i_weight": In(signed(act_width)), "o_weight": Out(signed(act_width)),
+            "i_weight": In(signed(weight_width)), "o_weight": Out(signed(weight_width)),
             "i_psum": In(signed(acc_width)), "o_psum": Out(signed(acc_width)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.multiplier = multiplier = Multiplier(width=len(self.i_act))
+        m.submodules.multiplier = multiplier = Multiplier(
+            a_width=len(self.i_act), b_width=len(self.i_weight))
         # Only the control bits are reset: data counts where they, or the tags that go with the sums, say so.
         shadow = Signal.like(self.i_weight, reset_less=True)
         active = Signal.like(self.i_weight, reset_less=True)
@@ -75,10 +87,16 @@ class ProcessingElement(wiring.Component):
             m.d.sync += active.eq(shadow)
 
         # Edge t -> t+1: multiply, and hand everything to the neighbours.
+        with m.Switch(self.i_select):
+            for copy, pixel in enumerate(self.i_copies):
+                with m.Case(copy + 1):
+                    m.d.comb += multiplier.i_a.eq(pixel)
+            with m.Default():
+                m.d.comb += multiplier.i_a.eq(self.i_act)
         m.d.comb += [
-            multiplier.i_a.eq(self.i_act),
             multiplier.i_b.eq(active),
             self.o_act.eq(delayed(m, self.i_act, self.LATENCY_ACT, name="act")),
+            self.o_select.eq(delayed(m, self.i_select, self.LATENCY_ACT, name="select")),
             self.o_weight.eq(delayed(m, self.i_weight, self.LATENCY_ACT, name="weight")),
         ]
         m.d.sync += [self.o_swap.eq(self.i_swap), self.o_keep.eq(self.i_keep)]

@@ -91,6 +91,24 @@ class Memory:
             (ctypes.c_uint32 * len(CHANNELS))(*(int(stalls.get(name, 0) * 2**32) for name in CHANNELS)))
 
 
+MEMORIES = {
+    "bus": Memory(),
+    "sdram16": Memory(read_latency=14, write_latency=10, bytes_per_cycle=Fraction(2 * (781 - 11), 781)),
+}
+"""Memories by name.
+
+``bus``: moves what the bus can; the latencies are those of a memory behind an interconnect.
+
+``sdram16``: 16-bit SDR SDRAM at the fabric's clock, taken as 100 MHz. The part is Micron's MT48LC16M16A2-75
+(32 MB, data sheet "256Mb: x4, x8, x16 SDRAM"): tRP = tRCD = 20 ns, CAS latency 2, tRFC = 66 ns, 8192
+refreshes in 64 ms. A read takes 1 cycle to be registered, 2 + 2 + 2 to close a row, open another and read, 2
+in the registers at the pins, 4 for the words of a beat of 64 bits, 1 to the bus. A write takes 1 to be
+registered, 2 + 2 to close and open, 4 for the words of the last beat, 1 to be answered. Every 781 cycles a
+refresh takes 11 (close, 7, open): transfers feel that as a share of the bandwidth, and it is taken off there.
+Rows that follow each other cost nothing: they lie in other banks, opened in advance.
+"""
+
+
 class _Settings(ctypes.Structure):
     """MemorySettings of harness.h."""
 

@@ -84,11 +84,13 @@ def test_a_fabric_that_does_not_exist_names_the_presets(celosia_cli, digits):
     assert "sim17x17" in complaint and "tiny" in complaint
 
 
-def test_a_fabric_too_small_for_one_tile_names_the_layer_and_what_to_raise(celosia_cli, digits, tmp_path):
+def test_a_layer_of_which_no_tile_fits_runs_on_the_host_and_says_what_to_raise(celosia_cli, digits, tmp_path):
     (tmp_path / "small.toml").write_text('base = "tiny"\nam_words = 8\n')
-    complaint = refused(celosia_cli, "run", digits, "--device", "emulator", "--fabric",
-                        tmp_path / "small.toml")
-    assert "layer " in complaint and "am_words" in complaint
+    outcome = celosia_cli("run", digits, "--device", "emulator", "--fabric", tmp_path / "small.toml",
+                          "--check", "--json")
+    assert outcome.code == 0 and outcome.json["exact"] is True
+    (stem,) = [layer for layer in outcome.json["layers"] if layer["name"] == "stem"]
+    assert stem["where"] == "host" and "layer stem" in stem["reason"] and "am_words" in stem["reason"]
 
 
 INPUTS = [
@@ -156,6 +158,15 @@ def test_a_damaged_program_is_refused(celosia_cli, program, tmp_path):
     assert "damaged" in refused(celosia_cli, "inspect", tmp_path / "lacking")
     (tmp_path / "cut").write_bytes(program.read_bytes()[:-200])
     assert "cut" in refused(celosia_cli, "run", tmp_path / "cut", *EMULATOR)
+
+
+def test_a_model_with_an_archive_at_its_end_is_a_model(celosia_cli, digits, tmp_path):
+    """As TFLite's metadata library packs files of labels."""
+    with zipfile.ZipFile(tmp_path / "labels.zip", "w") as archive:
+        archive.writestr("labels.txt", "one\ntwo\n")
+    (tmp_path / "net.tflite").write_bytes(digits.read_bytes() + (tmp_path / "labels.zip").read_bytes())
+    assert zipfile.is_zipfile(tmp_path / "net.tflite")
+    assert celosia_cli("run", tmp_path / "net.tflite", *EMULATOR).code == 0
 
 
 @pytest.mark.parametrize("arguments", [("run", "MODEL", *EMULATOR, "--out"), ("compile", "MODEL", "-o"),

@@ -1,18 +1,19 @@
 """cocotb bench of SystolicArray: a driver, a monitor that undoes the skew, and NumPy as the model."""
 from collections import deque
+from itertools import zip_longest
 
 import cocotb
 import numpy as np
 from celosia.rtl.contract.fabric import Fabric
-from celosia.rtl.signatures import pixel_tags
+from celosia.rtl.signatures import FirMode, pixel_tags
 from celosia.sim.cosim import parameters
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge
-from support.feed import Tile, schedule
+from support.feed import Fir, Tile, schedule
 
 FABRIC = Fabric(**parameters())
 TAGS = pixel_tags(FABRIC)
-IDLE = {"swap": 0, "weight_valid": 0, "weight_start": 0, "tags": 0}
+IDLE = {"swap": 0, "mode": 0, "weight_valid": 0, "weight_start": 0, "tags": 0}
 
 
 def drive(dut, values):
@@ -20,9 +21,9 @@ def drive(dut, values):
         getattr(dut, f"feed__{name}").value = value
 
 
-def packed(vector):
-    """int8 lanes as one integer, lane 0 lowest."""
-    return int.from_bytes(vector.tobytes(), "little")
+def packed(vector, width):
+    """Signed lanes of so many bits as one integer, lane 0 lowest."""
+    return sum((lane & (1 << width) - 1) << n * width for n, lane in enumerate(vector))
 
 
 def unpacked(value, width, lanes):
@@ -43,13 +44,10 @@ async def start(dut):
 
 async def driver(dut, feed):
     for t in range(len(feed)):
-        tags = {"valid": feed.valid[t], "first": feed.first[t], "last": feed.last[t], "index": feed.index[t],
-                "again_1": feed.again(1)[t], "again_2": feed.again(2)[t]}
-        drive(dut, {
-            "act": packed(feed.act[t]), "weight": packed(feed.weight[t]),
-            "swap": int(feed.swap[t]), "weight_valid": int(feed.weight_valid[t]),
-            "weight_start": int(feed.weight_start[t]),
-            "tags": TAGS.const({name: int(value) for name, value in tags.items()}).as_bits()})
+        now = feed.present(t)
+        drive(dut, now | {
+            "act": packed(now["act"], 8), "weight": packed(now["weight"], FABRIC.weight_bits),
+            "mode": FirMode.const(now["mode"]).as_bits(), "tags": TAGS.const(now["tags"]).as_bits()})
         await FallingEdge(dut.clk)
     drive(dut, IDLE)
 
@@ -70,12 +68,16 @@ async def monitor(dut, seen):
                 seen.append((tags.index, sums))
 
 
-async def check(dut, counts, *, seed, pause=0):
-    """Tiles with so many pixels each must come out as NumPy has them."""
+async def check(dut, counts, *, seed, pause=0, firs=()):
+    """Tiles of so many pixels must come out as NumPy has them; the first are in these FIR modes."""
     rng = np.random.default_rng(seed=seed)
     rows, cols = FABRIC.rows, FABRIC.cols
-    tiles = [Tile(weights=rng.integers(-128, 128, (rows, cols), np.int8),
-                  acts=rng.integers(-128, 128, (count, rows), np.int8)) for count in counts]
+    tiles = []
+    for count, fir in zip_longest(counts, firs):
+        weights = rng.integers(-1 << FABRIC.weight_bits - 1, 1 << FABRIC.weight_bits - 1, (rows, cols))
+        if fir:
+            weights[fir.groups * fir.taps:] = 0
+        tiles.append(Tile(weights=weights, acts=rng.integers(-128, 128, (count, rows), np.int8), fir=fir))
     feed = schedule(tiles, noise=rng, pause=lambda: int(rng.integers(pause + 1)))
     seen = []
     await start(dut)
@@ -101,3 +103,9 @@ async def tiles_of_one_pixel(dut):
 @cocotb.test()
 async def tiles_with_pauses(dut):
     await check(dut, [1, 3, 2 * FABRIC.rows, 1, 7, 2], seed=3, pause=3)
+
+
+@cocotb.test()
+async def passes_in_fir_mode(dut):
+    modes = [None, Fir(taps=1, groups=3, ring=3), None, Fir(taps=3), Fir(taps=1, groups=2, ring=7)]
+    await check(dut, [FABRIC.rows, 20, FABRIC.rows, 9, 30, 5], seed=4, firs=modes)

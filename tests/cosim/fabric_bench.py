@@ -14,6 +14,7 @@ from celosia.rtl.contract.isa import (
     Instruction,
     Load,
     Store,
+    Stream,
     Unit,
 )
 from celosia.rtl.contract.registers import MAGIC_WORD, Control, Fault, Reg, Status
@@ -23,6 +24,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge, Timer
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiResp, AxiSlave, MemoryRegion
 from support.networks import Network, get_tensor, put_program, put_tensor
+from support.wide_networks import WideNetwork
 
 FABRIC = Fabric(**parameters()["fabric"])
 PERIOD = 10  # ns
@@ -206,9 +208,21 @@ def residual_network(rng):
     net = Network(rng, (6, 5, 3))
     a = net.conv(0, 8)
     b = net.conv(a, 8, other=a)
-    c = net.conv(b, 8, mode="diagonal", stride=(1, 2))
+    c = net.conv(b, 8, mode="depthwise", stride=(1, 2))
     d = net.conv(c, 8, (2, 3), mode="window", stride=(2, 1), padding=(0, 0, 0, 0))
     net.conv(d, 10, net.shapes[d][:2], padding=(0, 0, 0, 0))
+    return net
+
+
+def fir_network(rng):
+    """Depthwise layers of several forms, tables, a product, a maximum, and parts of images."""
+    net = WideNetwork(rng, (5, 6, 4))
+    a = net.depthwise(0, (3, 1), table=True)
+    b = net.depthwise(a, (2, 3), stride=(2, 1), weight_zero=-60, pad_value=-8)
+    c = net.depthwise(b, (1, 2), dilation=(1, 2), times=b)
+    d = net.conv(c, 4, (2, 2), mode="window", maximum=True, padding=(0, 0, 0, 0), table=True)
+    e = net.conv(b, 3, (2, 2), padding=(0, 0, 0, 0), read=(1, 3))
+    net.concat([d, e])
     return net
 
 
@@ -267,7 +281,7 @@ async def convolutions_of_any_shape(dut):
         reach = [(size - 1) * step for size, step in zip(kernel, dilation, strict=True)]
         padding = tuple(int(rng.integers(reach[i // 2] + 1)) for i in range(4))
         network = Network(rng, (height + reach[0], width + reach[1], depth))
-        mode, multiplier = [("dense", 1), ("diagonal", int(rng.integers(1, 3))), ("window", 1)][index % 3]
+        mode, multiplier = [("dense", 1), ("depthwise", int(rng.integers(1, 3))), ("window", 1)][index % 3]
         network.conv(0, channels if mode == "dense" else depth * multiplier, tuple(kernel), mode=mode,
                      multiplier=multiplier, dilation=dilation, padding=padding,
                      stride=tuple(int(n) for n in rng.integers(1, 3, 2)), pad_value=int(rng.integers(-9, 9)))
@@ -300,6 +314,15 @@ async def a_network_with_every_kind_of_layer(dut):
     assert await bench.end_run() == Status.DONE
     for unit in Unit:
         assert await profile(unit, Cause.BUSY) == 0
+
+
+@cocotb.test(**TEST)
+async def depthwise_layers_tables_and_parts_of_images(dut):
+    bench = await Bench.start(dut, seed=13)
+    case = await checked(bench, fir_network(bench.rng))
+    assert any(stream.fir for stream in case.instructions(Stream))
+    bench.pause(0.4)
+    await case.check()
 
 
 @cocotb.test(**TEST)

@@ -26,5 +26,5 @@ def test_the_bench_sees_an_array_without_skew(tmp_path, monkeypatch):
 
     monkeypatch.setattr(array, "Skew", Straight)
     dut = array.SystolicArray(fabric=Fabric(**SHAPE))
-    with pytest.raises(CosimError, match="3 of 3 tests failed"):
+    with pytest.raises(CosimError, match="4 of 4 tests failed"):
         cosimulate(dut, BENCH, folder=tmp_path, **SHAPE)

@@ -46,8 +46,37 @@ def seeds() -> list[ModelSpec]:
                single_ops.unary(rng, "LOGISTIC"), single_ops.unary(rng, "RELU6"),
                single_ops.unary(rng, "QUANTIZE", "float32", "int8"), single_ops.mean(rng),
                single_ops.concatenation(rng), single_ops.pad(rng), single_ops.transpose(rng),
-               single_ops.strided_slice(rng), single_ops.split(rng), single_ops.reshape(rng)]
+               single_ops.strided_slice(rng), single_ops.split(rng), single_ops.reshape(rng),
+               single_ops.transpose_conv(rng), single_ops.lstm(rng, steps=2), single_ops.pack(rng),
+               single_ops.resize(rng, "RESIZE_BILINEAR"), single_ops.resize(rng, "RESIZE_NEAREST_NEIGHBOR"),
+               single_ops.arg(rng, "ARG_MAX"), single_ops.log_softmax(rng), single_ops.batch_matmul(rng),
+               single_ops.activation(rng, "HARD_SWISH"), single_ops.activation(rng, "LEAKY_RELU"),
+               single_ops.activation(rng, "LOG"), single_ops.prelu(rng), single_ops.pad_with(rng, "uint8"),
+               single_ops.reduction(rng, "SUM", "uint8"), single_ops.l2_normalization(rng), *moving(rng)]
     return [*singles, chain(), chain(), chain()]
+
+
+def moving(rng: np.random.Generator) -> list[ModelSpec]:
+    """Operators that cut, mirror, gather and fold."""
+    def one(source: str, shape: Any, result: Any, constants: Any = (), options: Any = None) -> ModelSpec:
+        names = {"SLICE": "Slice", "MIRROR_PAD": "MirrorPad", "GATHER": "Gather",
+                 "DEPTH_TO_SPACE": "DepthToSpace", "SPACE_TO_DEPTH": "SpaceToDepth"}
+        return single_ops.one_input(rng, source, "int8", shape, result,
+                                    tuple(single_ops.indices(*v) for v in constants), options,
+                                    names[source] + "Options" if source in names else "")
+
+    return [one("SLICE", (2, 5), (1, 3), ((1, 2), (1, 3))),
+            one("MIRROR_PAD", (3, 4), (7, 5), (((2, 2), (1, 0)),), {"Mode": 0}),
+            one("GATHER", (5, 3), (4, 3), ((3, 0, 0, 4),), {"Axis": 0}),
+            one("DEPTH_TO_SPACE", (1, 2, 3, 8), (1, 4, 6, 2), (), {"BlockSize": 2}),
+            one("SPACE_TO_DEPTH", (1, 4, 6, 2), (1, 2, 3, 8), (), {"BlockSize": 2}),
+            one("SPACE_TO_BATCH_ND", (1, 5, 7, 3), (6, 3, 3, 3), ((2, 3), ((0, 1), (2, 0)))),
+            one("BATCH_TO_SPACE_ND", (6, 3, 3, 2), (1, 5, 7, 2), ((2, 3), ((0, 1), (2, 0)))),
+            single_ops.many_outputs(rng, "UNPACK", "int8", (2, 3), [(2,)] * 3, (), {"Num": 3, "Axis": 1},
+                                    "UnpackOptions"),
+            single_ops.many_outputs(rng, "SPLIT_V", "int8", (7,), [(2,), (5,)],
+                                    (single_ops.indices(2, -1), TensorSpec((), "int32", data=np.array(0))),
+                                    {"NumSplits": 2}, "SplitVOptions")]
 
 
 def chain() -> ModelSpec:

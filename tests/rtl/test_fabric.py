@@ -8,14 +8,15 @@ import pytest
 from amaranth.sim import Simulator
 from celosia.rtl.contract.fabric import Fabric
 from celosia.rtl.contract.isa import Cause, Fill, Load, Post, Space, Store, Stream, Unit, Weights
-from celosia.rtl.contract.numerics import Add, Channel
+from celosia.rtl.contract.numerics import Add, Channel, Product
 from celosia.rtl.contract.registers import MAGIC_WORD, Control, Fault, Reg, Status
 from celosia.rtl.fabric import FabricTop
 from celosia.rtl.link.axi import RESP_OKAY, RESP_SLVERR
 from celosia.sim.emulator import Emulator
 
 DRAM_BYTES = 1 << 14
-PROGRAM, IMAGE, OTHER, WEIGHTS, PARAMETERS, RESULT = 0x0000, 0x1000, 0x1400, 0x1800, 0x2000, 0x3000
+PROGRAM, IMAGE, OTHER, WEIGHTS = 0x0000, 0x1000, 0x1400, 0x1800
+PARAMETERS, TABLES, RESULT = 0x2000, 0x2800, 0x3000
 MOST_CYCLES = 20_000
 
 
@@ -24,12 +25,14 @@ def mask(*units: Unit) -> int:
 
 
 class Network:
-    """A 3x3 convolution with halo and residual add, then a 1x1 convolution, as a program and its DRAM.
+    """A 3x3 convolution with halo and residual add, then a 1x1 convolution, whose results are multiplied by
+    the first one's and go through a table, as a program and its DRAM.
 
     Taps cross kernel rows within a tile (pitch = kw*Cin modulo R); the results outnumber the FIFO.
     """
 
     HEIGHT, WIDTH, CIN, KERNEL = 5, 4, 2, 3
+    ZERO = -9  # of the weights
 
     def __init__(self, fabric: Fabric, seed: int):
         rng = np.random.default_rng(seed)
@@ -48,7 +51,7 @@ class Network:
 
         # Weights in the order of the taps, zero behind the last; parameters of both layers.
         taps = [kernel * run, cols]
-        words = np.zeros((sum(self.tiles) * rows, fabric.wm_word_stride), np.uint8)
+        words = np.full((sum(self.tiles) * rows, fabric.wm_word_stride), self.ZERO % 256, np.uint8)
         at = 0
         for count, tiles in zip(taps, self.tiles, strict=True):
             words[at:at + count, :cols] = rng.integers(0, 256, (count, cols))
@@ -60,6 +63,7 @@ class Network:
                            low=-100, high=127).pack())
         records += [Channel(bias=int(rng.integers(-500, 500)), mult=1 << 30, round_pos=1 << 19, round_neg=0,
                             shift=20).pack() for _ in range(second_channels)]
+        records.append(Product(offset_q=77, offset_other=-128).pack())
         table = np.zeros((len(records), fabric.pm_word_stride), np.uint8)
         for row, record in zip(table, records, strict=True):
             row[:len(record)] = np.frombuffer(record, np.uint8)
@@ -71,8 +75,9 @@ class Network:
         every = mask(Unit.WEIGHTS, Unit.STREAM, Unit.POST)
         self.program = [
             Fill(value=-3, rows=height + kernel - 1, row_bytes=padded, local=image, pitch=pitch),
-            Load(space=Space.WM, dram=WEIGHTS, row_bytes=words.size, layer=1),
+            Load(space=Space.WM, dram=WEIGHTS, row_bytes=words.size, offset=self.ZERO, layer=1),
             Load(space=Space.PM, dram=PARAMETERS, row_bytes=table.size, layer=1),
+            Load(space=Space.TABLE, dram=TABLES, row_bytes=512, word=1, layer=1),
             Load(space=Space.AM, dram=OTHER, row_bytes=height * width * cols, local=first, layer=1),
             Load(space=Space.AM, dram=IMAGE, dram_stride=row_stride, rows=height, row_bytes=row_bytes,
                  local=image + pitch + cin, pitch=pitch, layer=1, wait=mask(Unit.LOAD), signal=every),
@@ -87,7 +92,8 @@ class Network:
             Stream(base=first, tiles=self.tiles[1], x_count=height * width, x_step=cols, layer=2,
                    wait=mask(Unit.POST)),
             Post(params=cols + 1, channels=second_channels, x_count=height * width, out=second,
-                 x_step=second_channels, zero=-7, low=-120, high=99, layer=2, signal=mask(Unit.STORE)),
+                 x_step=second_channels, zero=-7, low=-120, high=99, multiply=1, other=first,
+                 other_x_step=cols, table=3, layer=2, wait=mask(Unit.POST), signal=mask(Unit.STORE)),
             Store(dram=RESULT, dram_stride=out_stride, rows=height, row_bytes=out_bytes, local=second,
                   pitch=out_bytes, layer=2, wait=mask(Unit.POST)),
         ]
@@ -222,7 +228,7 @@ def small(rows, cols, **more):
 
 @pytest.mark.parametrize("fabric", [
     small(3, 5, bus_bytes=4, lanes=2),
-    small(4, 4, bus_bytes=8, acc_width=24),
+    small(4, 4, bus_bytes=8, acc_width=24, weight_bits=8, line_depth=0),
     small(1, 1, bus_bytes=4, profile_layers=0, queue_depth=1),
 ], ids=lambda fabric: f"{fabric.rows}x{fabric.cols}")
 def test_a_program_leaves_the_dram_that_the_emulator_leaves(fabric):

@@ -3,7 +3,7 @@ import numpy as np
 from celosia.host.emit.program import DramTensor, Program
 from celosia.host.graph.ir import Graph, Kind, Op, Tensor
 from celosia.host.lower.plan import Layer, Plan
-from celosia.rtl.contract.numerics import Add, Channel
+from celosia.rtl.contract.numerics import Add, Channel, Product
 
 
 class Network:
@@ -24,24 +24,33 @@ class Network:
         return self.conv(source, channels, (1, 1), padding=(0, 0, 0, 0))
 
     def conv(self, source, channels, kernel=(3, 3), *, stride=(1, 1), dilation=(1, 1), padding=(1, 1, 1, 1),
-             mode="dense", multiplier=1, other=None, pad_value=3):
-        """Append a layer (host/lower/plan.py), with a residual add of ``other``; returns its tensor."""
+             mode="dense", multiplier=1, other=None, pad_value=3, times=None, maximum=False, table=False,
+             weight_zero=0):
+        """Append a layer (host/lower/plan.py); returns its tensor.
+
+        ``other`` is an image to add, ``times`` one to multiply by; ``table`` puts a random one behind all.
+        """
         rng, (height, width, depth) = self.rng, self.shapes[source]
         top, bottom, left, right = padding
         out = ((height + top + bottom - (kernel[0] - 1) * dilation[0] - 1) // stride[0] + 1,
                (width + left + right - (kernel[1] - 1) * dilation[1] - 1) // stride[1] + 1, channels)
-        shape = {"dense": (*kernel, depth, channels), "diagonal": (*kernel, channels),
+        shape = {"dense": (*kernel, depth, channels), "depthwise": (*kernel, channels),
                  "window": (channels,)}[mode]
         taps = kernel[0] * kernel[1] * (depth if mode == "dense" else 1)
+        weights = np.ones(shape) if maximum else rng.integers(-128, 128, shape) - weight_zero
+        second = other if times is None else times
         layer = Layer(
             ops=(len(self.layers),), name=f"layer{len(self.layers)}", source=mode.upper(), mode=mode,
-            input=source, output=len(self.shapes), other=other, in_shape=self.shapes[source], out_shape=out,
+            input=source, output=len(self.shapes), other=second, in_shape=self.shapes[source], out_shape=out,
+            other_shape=None if second is None or self.shapes[second] == out else self.shapes[second],
             kernel=kernel, stride=stride, dilation=dilation, padding=padding, multiplier=multiplier,
-            weights=rng.integers(-128, 128, shape).astype(np.int8),
+            weights=weights.astype(np.int16), weight_zero=weight_zero, maximum=maximum,
             channels=tuple(random_channel(rng, taps) for _ in range(channels)),
             zero=int(rng.integers(-20, 20)), low=int(rng.integers(-128, -90)),
             high=int(rng.integers(90, 128)), pad_value=pad_value,
-            add=None if other is None else random_add(rng))
+            add=None if other is None else random_add(rng),
+            multiply=None if times is None else random_product(rng),
+            table=rng.integers(0, 256, 256).astype(np.uint8) if table else None)
         self.layers.append(layer)
         self.shapes.append(out)
         return layer.output
@@ -83,13 +92,17 @@ def random_add(rng):
                low=int(rng.integers(-128, -100)), high=int(rng.integers(100, 128)))
 
 
+def random_product(rng):
+    return Product(offset_q=int(rng.integers(-127, 129)), offset_other=int(rng.integers(-127, 129)))
+
+
 def golden(layer, image, other):
     """The layer by its definition, in int64."""
     top, bottom, left, right = layer.padding
     x = np.pad(image.astype(np.int64), ((top, bottom), (left, right), (0, 0)),
                constant_values=layer.pad_value)
     height, width, channels = layer.out_shape
-    acc = np.zeros(layer.out_shape, np.int64)
+    acc = np.full(layer.out_shape, -128 if layer.maximum else 0, np.int64)
     for ky in range(layer.kernel[0]):
         for kx in range(layer.kernel[1]):
             y0, x0 = ky * layer.dilation[0], kx * layer.dilation[1]
@@ -99,10 +112,16 @@ def golden(layer, image, other):
                 acc += part @ layer.weights[ky, kx].astype(np.int64)
             else:
                 weights = layer.weights if layer.mode == "window" else layer.weights[ky, kx]
-                acc += part[..., np.arange(channels) // layer.multiplier] * weights.astype(np.int64)
+                seen = part[..., np.arange(channels) // layer.multiplier] * weights.astype(np.int64)
+                acc = np.maximum(acc, seen) if layer.maximum else acc + seen
+    if layer.multiply is not None:
+        low = ((acc + 128) & 255) - 128
+        acc = (low + layer.multiply.offset_q) * (other.astype(np.int64) + layer.multiply.offset_other)
     out = np.stack([layer.channels[c].apply(acc[..., c], zero=layer.zero, low=layer.low, high=layer.high)
                     for c in range(channels)], axis=-1)
-    return out if layer.add is None else layer.add.apply(out, other.astype(np.int64))
+    if layer.add is not None:
+        out = layer.add.apply(out, other.astype(np.int64))
+    return out if layer.table is None else layer.table.astype(np.int8)[out & 255]
 
 
 def mixed(rng):
@@ -114,11 +133,26 @@ def mixed(rng):
     d = net.conv(c, 21, stride=(2, 2), padding=(0, 1, 0, 1))
     e = net.conv(c, 21, (1, 1), stride=(2, 2), padding=(0, 0, 0, 0))
     f = net.conv(d, 21, other=e)
-    g = net.conv(f, 21, mode="diagonal", padding=(1, 1, 0, 2))
-    h = net.conv(g, 42, mode="diagonal", multiplier=2)
+    g = net.conv(f, 21, mode="depthwise", padding=(1, 1, 0, 2))
+    h = net.conv(g, 42, mode="depthwise", multiplier=2)
     i = net.conv(h, 5, (2, 3), dilation=(2, 2), padding=(1, 1, 2, 2))
     j = net.conv(i, 5, (3, 2), mode="window", padding=(0, 0, 0, 0), stride=(2, 1))
     net.conv(j, 70, net.shapes[j][:2], padding=(0, 0, 0, 0))
+    return net
+
+
+def every_post(rng):
+    """What comes behind the sums: products, tables, sums with one pixel for all places, and maxima."""
+    net = Network(rng, (7, 6, 5))
+    a = net.conv(0, 12, table=True)
+    b = net.conv(a, 12, mode="depthwise", other=a, table=True)
+    c = net.conv(b, 12, (2, 2), mode="window", maximum=True, padding=(0, 0, 0, 0), table=True)
+    d = net.conv(b, 12, (2, 2), weight_zero=77, padding=(0, 0, 0, 0))
+    e = net.conv(c, 12, net.shapes[c][:2], mode="window", padding=(0, 0, 0, 0))
+    f = net.conv(d, 12, (1, 1), mode="window", padding=(0, 0, 0, 0), times=c)
+    g = net.conv(f, 12, (1, 1), mode="window", padding=(0, 0, 0, 0), times=e, table=True)
+    h = net.conv(g, 12, (3, 3), mode="depthwise", weight_zero=-100, other=e)
+    net.conv(h, 9, weight_zero=-128)
     return net
 
 

@@ -4,13 +4,16 @@ from collections.abc import Callable
 from ....rtl.contract.errors import GraphError
 from ..ir import Graph
 from ..verify import verify
+from .drop_transpose import drop_transpose
+from .fold_pad import fold_pad
 from .fold_relu import fold_relu
 from .fold_reshape import fold_reshape
 from .remove_dead import remove_dead
+from .split_sum import split_sum
 
 Pass = Callable[[Graph], Graph]
 
-PASSES: tuple[Pass, ...] = (fold_reshape, fold_relu, remove_dead)
+PASSES: tuple[Pass, ...] = (drop_transpose, fold_reshape, fold_relu, fold_pad, remove_dead, split_sum)
 
 
 def run_passes(graph: Graph, passes: tuple[Pass, ...] = PASSES) -> Graph:

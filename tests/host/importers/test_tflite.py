@@ -199,8 +199,8 @@ def test_operators_out_of_order_are_refused():
 
 
 @pytest.mark.parametrize("change, text", [
-    (lambda s: setattr(s.ops[0], "source", "TRANSPOSE_CONV"),
-     r"operator 0 \(TRANSPOSE_CONV\), which makes tensor 't3'.*supported are ADD"),
+    (lambda s: setattr(s.ops[0], "source", "CONV_3D"),
+     r"operator 0 \(CONV_3D\), which makes tensor 't3'.*supported are ABS, ADD"),
     (lambda s: setattr(s.ops[0], "source", "CUSTOM"), r"operator 0 \(CUSTOM ''\)"),
     (lambda s: [setattr(t, "dtype", "float32") for t in s.tensors],
      "has types float32 float32 float32 -> float32; supported are int8 int8 int32"),
@@ -236,3 +236,71 @@ def test_the_builder_writes_what_litert_reads(rng):
     spec = single_ops.convolution(rng)
     x = single_ops.inputs_of(rng, spec, extreme=False)
     assert LiteRt(spec.build()).run(x)[0].shape == spec.tensors[3].shape
+
+
+# Operators with features of their own
+
+
+def test_a_transposed_convolution_gets_its_operands_in_the_order_of_a_convolution(rng):
+    op = graph_of(single_ops.transpose_conv(rng, kernel=(4, 3), stride=(2, 3))).ops[0]
+    assert (op.kind, op.inputs) == (Kind.HOST, (2, 1, 3))
+    assert (op.attrs["stride"], op.attrs["padding"]) == ((2, 3), (1, 1, 0, 0))
+    assert graph_of(single_ops.transpose_conv(rng, bias=False)).ops[0].inputs == (2, 1, None)
+
+
+def test_states_of_an_lstm_become_constants(rng):
+    graph = graph_of(single_ops.lstm(rng, hidden_zero=5, time_major=True))
+    op = graph.ops[0]
+    state, cell = (graph.tensors[i] for i in op.inputs[-2:])
+    assert len(op.inputs) == 15 and op.attrs["options"]["time_major"] is True
+    assert state.data.dtype == "int8" and (state.data == 5).all()
+    assert cell.data.dtype == "int16" and not cell.data.any()
+
+
+def test_a_reshape_and_its_kin_are_one_kind(rng):
+    for source in ("SQUEEZE", "EXPAND_DIMS"):
+        spec = single_ops.reshape(rng)
+        spec.ops[0].source, spec.ops[0].options_type, spec.ops[0].options = source, "", {}
+        assert graph_of(spec).ops[0].kind == Kind.RESHAPE
+
+
+@pytest.mark.parametrize("spec, change, error, text", [
+    (single_ops.lstm, lambda s: s.ops[0].inputs.__setitem__(9, 1), UnsupportedError, "has peepholes"),
+    (single_ops.lstm, lambda s: s.ops[0].inputs.__setitem__(16, 1), UnsupportedError, "has a projection"),
+    (single_ops.lstm, lambda s: s.ops[0].inputs.__setitem__(20, 1), UnsupportedError, "has normalisation"),
+    (single_ops.lstm, lambda s: s.ops[0].options.update(FusedActivationFunction=1), UnsupportedError,
+     r"operator 0 \(UNIDIRECTIONAL_SEQUENCE_LSTM\), which makes tensor 't20'.*activation other than TANH"),
+    (single_ops.lstm, lambda s: s.ops[0].inputs.pop(), ModelError, "has 23 inputs, not 24"),
+    (single_ops.lstm, lambda s: s.ops[0].intermediates.pop(), ModelError, "4 intermediate tensors, not 5"),
+    (single_ops.lstm, lambda s: setattr(s.tensors[14], "scale", 0.001), ModelError, "a power of two"),
+    (single_ops.lstm, lambda s: setattr(s.tensors[14], "shape", (2**16, 2**16)), ModelError,
+     r"state 't14' has shape \[65536, 65536\]"),
+    (single_ops.lstm, lambda s: setattr(s.tensors[1], "shape", (5, 4)), ModelError, r"must be \[4, 5\]"),
+    (single_ops.transpose_conv, lambda s: setattr(s.tensors[0], "data", np.array([1, 2, 3, 4])), ModelError,
+     r"asks for shape \[1, 2, 3, 4\], its output has"),
+    (lambda r: single_ops.activation(r, "LEAKY_RELU", alpha=-1.0), lambda s: None, UnsupportedError,
+     "a slope of -1.0"),
+    (lambda r: single_ops.reduction(r, "SUM"), lambda s: None, UnsupportedError,
+     "has types int8 int32 -> int8; supported are uint8"),
+    (lambda r: single_ops.resize(r, "RESIZE_BILINEAR", corners=True, centers=True), lambda s: None,
+     ModelError, "corners and pixel centres at once"),
+    (lambda r: single_ops.resize(r, "RESIZE_BILINEAR"),
+     lambda s: setattr(s.tensors[1], "data", np.array([8, 0])), ModelError, "no pair of positive numbers"),
+    (lambda r: single_ops.arg(r, "ARG_MAX", axis=3), lambda s: setattr(s.tensors[1], "data", np.array(4)),
+     ModelError, "axis 4 is outside a tensor of rank 4"),
+    (lambda r: single_ops.log_softmax(r), lambda s: setattr(s.tensors[1], "zero", 0), ModelError,
+     "a scale of 1/16 and the greatest zero point"),
+    (lambda r: single_ops.l2_normalization(r), lambda s: setattr(s.tensors[1], "scale", 0.5), ModelError,
+     "a scale of 1/128"),
+    (single_ops.pad_with, lambda s: setattr(s.tensors[2], "zero", 99), ModelError,
+     "border 't2' must have the quantisation of 't3'"),
+    (lambda r: single_ops.activation(r, "HARD_SWISH"), lambda s: setattr(s.tensors[1], "scale", 1e-9),
+     ModelError, "too far apart"),
+    (single_ops.pack, lambda s: setattr(s.tensors[1], "shape", (2, 3, 5)), ModelError, "differ"),
+    (single_ops.batch_matmul, lambda s: setattr(s.tensors[1], "shape", (2, 6, 3)), ModelError,
+     "5 columns and 6 rows"),
+])
+def test_features_beyond_the_kernels_are_refused(rng, spec, change, error, text):
+    model = spec(rng)
+    change(model)
+    refused(model, error, text)

@@ -4,14 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from celosia.host.graph.ir import Graph, Kind, Op, Quant, Tensor
+from celosia.host.graph.ir import Kind, Quant
+from celosia.host.graph.passes import run_passes
 from celosia.host.importers import load
 from celosia.host.lower.check import run_plan
 from celosia.host.lower.lower import lower
 from celosia.host.lower.plan import Alias, HostStep, Layer
-from celosia.host.reference import run_op
 from celosia.rtl.contract.fabric import Fabric
 from support.litert import LiteRt
+from support.lowering import Builder, assert_covers_each_operator_once, check, layers_of
 
 MLPERF = ["mlperf_ic_resnet8", "mlperf_kws_dscnn", "mlperf_vww_mnv1_025_96", "mlperf_ad_fcae"]
 
@@ -19,7 +20,9 @@ MLPERF = ["mlperf_ic_resnet8", "mlperf_kws_dscnn", "mlperf_vww_mnv1_025_96", "ml
 # Real networks
 
 @pytest.mark.parametrize("name", [*MLPERF, "cfu_model_mobilenetv2_160_035", "openmv_fomo_face_detection",
-                                  "cfu_model_magic_wand", "mlperf_sww_stream"])
+                                  "cfu_model_magic_wand", "mlperf_sww_stream",
+                                  "coral_mobilenet_v1_025_128_quant", "coral_split_concat",
+                                  "silabs_micro_speech", "mcunet_vww"])
 def test_every_tensor_equals_litert(models, name):
     file = models / f"{name}.tflite"
     graph = load(file)
@@ -82,85 +85,6 @@ def test_operators_kept_on_the_host_by_request(models):
 
 # Small graphs
 
-class Builder:
-    """A graph of int8 tensors, operator by operator, with random constants."""
-
-    def __init__(self, *shapes, seed=0):
-        self.rng = np.random.default_rng(seed)
-        self.tensors, self.ops = [], []
-        self.inputs = [self.tensor(shape) for shape in shapes]
-
-    def tensor(self, shape, scale=None, dtype="int8", zero=None, data=None):
-        scale = self.rng.uniform(0.02, 0.06) if scale is None else scale
-        zero = int(self.rng.integers(-128, 128)) if zero is None else zero
-        quant = Quant(np.atleast_1d(np.float32(scale)).astype(np.float64), np.atleast_1d(np.int64(zero)))
-        self.tensors.append(Tensor(f"t{len(self.tensors)}", shape, dtype, quant, data))
-        return len(self.tensors) - 1
-
-    def weights(self, shape, channels, **quant):
-        data = self.rng.integers(-127, 128, shape).astype(np.int8)
-        scale = self.rng.uniform(0.002, 0.02, channels)
-        w = self.tensor(shape, **{"scale": scale, "zero": np.zeros(channels), "data": data, **quant})
-        bias = self.rng.integers(-2000, 2000, channels).astype(np.int32)
-        return w, self.tensor((channels,), scale=scale, dtype="int32", zero=np.zeros(channels), data=bias)
-
-    def op(self, kind, source, inputs, shape, **attrs):
-        y = self.tensor(shape, zero=attrs.pop("zero", None), scale=attrs.pop("scale", None))
-        attrs = {"low": -128, "high": 127, **attrs} if kind not in (Kind.RESHAPE, Kind.SOFTMAX) else attrs
-        self.ops.append(Op(kind, source, tuple(inputs), (y,), attrs, len(self.ops)))
-        return y
-
-    def conv(self, x, channels, kernel=(3, 3), *, stride=(1, 1), dilation=(1, 1), padding=(1, 1, 1, 1),
-             depthwise=False, **attrs):
-        _, h, w, c = self.tensors[x].shape
-        out = tuple((n + before + after - d * (k - 1) - 1) // s + 1 for n, before, after, d, k, s in
-                    zip((h, w), padding[::2], padding[1::2], dilation, kernel, stride, strict=True))
-        shape = (1, *kernel, channels) if depthwise else (channels, *kernel, c)
-        kind, source = ((Kind.DEPTHWISE_CONV, "DEPTHWISE_CONV_2D") if depthwise else (Kind.CONV, "CONV_2D"))
-        return self.op(kind, source, (x, *self.weights(shape, channels)), (1, *out, channels), stride=stride,
-                       dilation=dilation, padding=padding, **attrs)
-
-    def dense(self, x, outputs, shape=None, inputs=None):
-        size = inputs or self.tensors[x].shape[-1]
-        rows = self.tensors[x].size // size
-        return self.op(Kind.FULLY_CONNECTED, "FULLY_CONNECTED", (x, *self.weights((outputs, size), outputs)),
-                       shape or (rows, outputs))
-
-    def add(self, a, b, **attrs):
-        return self.op(Kind.ADD, "ADD", (a, b), self.tensors[a].shape, **attrs)
-
-    def graph(self, *outputs):
-        return Graph("test", "tflite", tuple(self.tensors), tuple(self.ops), tuple(self.inputs),
-                     tuple(outputs or [self.ops[-1].outputs[0]]))
-
-
-def assert_covers_each_operator_once(plan):
-    covered = [i for s in plan.steps for i in (s.ops if isinstance(s, Layer) else [s.op])]
-    assert sorted(covered) == list(range(len(plan.graph.ops)))
-
-
-def check(graph, seed=0, **options):
-    """Lowers, runs, compares every tensor that a step makes with the reference kernels; returns the plan."""
-    plan = lower(graph, Fabric(), **options)
-    assert_covers_each_operator_once(plan)
-    rng = np.random.default_rng(seed)
-    corners = [np.full, lambda shape, _: rng.integers(-128, 128, shape)]
-    for make in corners:
-        inputs = {t: make(graph.tensors[t].shape, -128).astype(np.int8) for t in graph.inputs}
-        want = {t: tensor.data for t, tensor in enumerate(graph.tensors) if tensor.data is not None} | inputs
-        for op in graph.ops:
-            results = run_op(graph, op, [None if t is None else want[t] for t in op.inputs])
-            want.update(zip(op.outputs, results, strict=True))
-        got = run_plan(plan, inputs)
-        for t in set(got) | set(graph.outputs):
-            np.testing.assert_array_equal(got[t], want[t], err_msg=f"tensor {t}")
-    return plan
-
-
-def layers_of(plan):
-    return [step for step in plan.steps if isinstance(step, Layer)]
-
-
 @pytest.mark.parametrize("depthwise", [False, True])
 @pytest.mark.parametrize("kernel, stride, dilation, padding", [
     ((1, 1), (1, 1), (1, 1), (0, 0, 0, 0)), ((3, 3), (2, 2), (1, 1), (0, 1, 0, 1)),
@@ -169,7 +93,7 @@ def test_convolutions_of_odd_geometry(depthwise, kernel, stride, dilation, paddi
     b = Builder((1, 9, 8, 3))
     b.conv(0, 6, kernel, stride=stride, dilation=dilation, padding=padding, depthwise=depthwise)
     (layer,) = layers_of(check(b.graph()))
-    assert (layer.mode, layer.multiplier) == (("diagonal", 2) if depthwise else ("dense", 1))
+    assert (layer.mode, layer.multiplier) == (("depthwise", 2) if depthwise else ("dense", 1))
     assert layer.weights.shape == (*kernel, *(() if depthwise else (3,)), 6)
     assert (layer.kernel, layer.stride, layer.dilation, layer.padding) == (kernel, stride, dilation, padding)
 
@@ -212,18 +136,6 @@ def test_fully_connected_over_an_image_is_a_kernel_of_its_size_and_takes_the_res
     assert layers_of(plan)[1].kernel == (4, 4) and layers_of(plan)[1].weights.shape == (4, 4, 5, 9)
     # If the flat tensor is wanted by itself, the reshape stays.
     assert Alias(1, x, flat) in check(b.graph(b.ops[-1].outputs[0], flat)).steps
-
-
-def test_an_average_pool_is_a_window_unless_it_is_padded():
-    for padding, mode in (((0, 0, 0, 0), Layer), ((0, 1, 0, 1), HostStep)):
-        b = Builder((1, 7, 7, 5))
-        y = (1, 3, 3, 5)
-        zero, scale = b.tensors[0].quant.zero_point, b.tensors[0].quant.scale
-        b.op(Kind.AVERAGE_POOL, "AVERAGE_POOL_2D", (0,), y, window=(3, 2), stride=(2, 2), padding=padding,
-             zero=zero, scale=scale)
-        if padding[1]:
-            b.tensors[-1] = replace(b.tensors[-1], shape=(1, 3, 4, 5))
-        assert isinstance(check(b.graph()).steps[0], mode)
 
 
 def residual_block(b, x):
@@ -277,13 +189,13 @@ def softmax(b, x):
 
 
 @pytest.mark.parametrize("tensor, change, reason", [
-    (1, {"quant": Quant(np.array([0.01]), np.array([3]))}, "have zero point 3"),
     (1, {"quant": Quant(np.full(4, 1e6), np.zeros(4, int))}, "overflow the framework's 32 bits"),
     (1, {"data": None}, "are computed, not constant"),
     (2, {"data": np.full(4, 2**31 - 1, np.int32)}, "more than 32 bits hold"),
     (0, {"shape": (2, 5, 5, 4)}, "batch of 2 images"),
-    (0, {"shape": (1, 5, 5, 8)}, "in groups of 4"),
-    (0, {"dtype": "uint8"}, "is uint8"),
+    (0, {"shape": (1, 5, 5, 6)}, "do not share 6 channels"),
+    (0, {"dtype": "int16"}, "is int16"),
+    (1, {"quant": Quant(np.full(4, 0.01), np.arange(4))}, "have zero points from 0 to 3"),
     (0, {"data": np.zeros((1, 5, 5, 4), np.int8)}, "works on the constant"),
 ])
 def test_what_the_fabric_cannot_do_is_left_to_the_host_with_the_reason(tensor, change, reason):
@@ -302,9 +214,11 @@ def test_an_operator_without_hardware_is_named():
     assert check(b.graph()).steps == (HostStep(0, "the fabric has no SOFTMAX"),)
 
 
-def test_a_broadcast_and_a_constant_are_not_added_on_the_fabric():
-    b = Builder((1, 4, 4, 3), (1, 1, 1, 3))
-    b.add(0, 1)
-    b.add(0, b.tensor((1, 4, 4, 3), data=np.ones((1, 4, 4, 3), np.int8)))
-    reasons = [step.reason for step in check(b.graph()).steps]
-    assert "broadcasts" in reasons[0] and "constant" in reasons[1]
+def test_all_but_the_softmax_of_a_mobilenet_is_on_the_fabric_in_good_time(models):
+    """QUANTIZE, MEAN, and one ADD whose ties take three."""
+    graph = run_passes(load(models / "coral_tf2_mobilenet_v2_10_224_ptq.tflite"))
+    start = time.process_time()
+    plan = lower(graph, Fabric())
+    assert time.process_time() - start < 4.0  # measured: 1.0 s
+    assert [graph.ops[s.op].source for s in plan.steps if isinstance(s, HostStep)] == ["SOFTMAX"]
+    assert_covers_each_operator_once(plan)

@@ -42,6 +42,20 @@ def test_a_layer_that_reads_a_later_one_is_moved_behind_it():
     assert names(order_steps(g, steps)) == ["x", "y", "with add"]
 
 
+def test_all_who_write_a_tensor_come_before_its_readers_and_in_order():
+    g = graph([1] * 5, [0], [4])
+    steps = [layer("fills", 2, 3), layer("reader", 3, 4), layer("late part", 1, 3), layer("x", 0, 1),
+             layer("y", 0, 2)]
+    assert names(order_steps(g, steps)) == ["x", "y", "fills", "late part", "reader"]
+
+
+def test_a_tensor_lives_from_its_first_writer_on():
+    g = graph([10, 100, 1, 1], [0], [1, 3])
+    steps = [layer("part", 0, 1), layer("between", 0, 2), layer("other part", 2, 1), layer("z", 2, 3)]
+    assert peak(g, steps) == 10 + 100 + 1
+    assert peak(g, [steps[1], steps[3], steps[0], steps[2]]) == 1 + 1 + 10 + 100
+
+
 def test_host_steps_do_not_cut_a_run_of_layers_in_two():
     op = Op(Kind.SOFTMAX, "SOFTMAX", (1,), (2,))
     g = graph([1] * 6, [0], [2, 5], [op])

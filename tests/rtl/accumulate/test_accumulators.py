@@ -8,7 +8,7 @@ from celosia.rtl.accumulate.accumulators import Accumulators
 from celosia.rtl.contract.fabric import Fabric
 from celosia.rtl.contract.numerics import wrap
 
-IDLE = {"valid": 0, "first": 0, "last": 0, "index": 0, "again_1": 0, "again_2": 0}
+IDLE = {"valid": 0, "first": 0, "last": 0, "maximum": 0, "index": 0, "again_1": 0, "again_2": 0}
 
 
 def fabric_of(*, cols, acc_depth=8, fifo_depth=16, acc_width=32):
@@ -33,19 +33,30 @@ class Bench:
         self.before = [None, None]  # index one and two cycles ago, None where there was no pixel
         self.psums = [np.zeros(fabric.cols, np.int64)] * fabric.cols  # newest first
 
-    async def cycle(self, ctx, pixel=None, *, ready=True):
-        """One cycle; ``pixel`` is (index, first, last) or None. Returns whether a result was taken."""
+    async def cycle(self, ctx, pixel=None, *, psum=None, ready=True):
+        """One cycle; ``pixel`` is (index, first, last[, maximum]) or None.
+
+        Returns whether a result was taken.
+        """
         fabric, dut = self.fabric, self.dut
         half = 1 << fabric.acc_width - 1
-        psum = self.rng.integers(-half, half, fabric.cols)
-        if self.rng.integers(4) == 0:
+        if psum is not None:
+            psum = np.full(fabric.cols, psum, np.int64)
+        elif self.rng.integers(4) == 0:
             psum = np.where(self.rng.integers(2, size=fabric.cols), half - 1, -half)
+        else:
+            psum = self.rng.integers(-half, half, fabric.cols)
         if pixel is None:
             noise = {name: int(self.rng.integers(2)) for name in IDLE}
             ctx.set(dut.sums.tags, {**noise, "valid": 0})
         else:
-            index, first, last = pixel
-            total = psum if first else psum + self.stored[index]
+            index, first, last, maximum = (*pixel, False)[:4]
+            if first:
+                total = psum
+            elif maximum:
+                total = np.maximum(psum, self.stored[index])
+            else:
+                total = psum + self.stored[index]
             total = wrap(total, fabric.acc_width)
             if last:
                 assert self.credits > 0
@@ -55,7 +66,7 @@ class Bench:
             else:
                 self.stored[index] = total
             ctx.set(dut.sums.tags, {
-                "valid": 1, "first": int(first), "last": int(last), "index": index,
+                "valid": 1, "first": int(first), "last": int(last), "maximum": int(maximum), "index": index,
                 "again_1": int(self.before[0] == index), "again_2": int(self.before[1] == index)})
         self.before = [None if pixel is None else pixel[0], self.before[0]]
         self.psums = [psum, *self.psums[:-1]]
@@ -102,7 +113,8 @@ def test_a_result_appears_at_the_stated_latency(cols):
 
 @pytest.mark.parametrize("distance", [1, 2, 3, 4, 5, 8])
 @pytest.mark.parametrize("cols", [1, 3])
-def test_sums_of_any_distance_add_up(distance, cols):
+@pytest.mark.parametrize("maximum", [False, True])
+def test_sums_of_any_distance_add_up_or_are_compared(distance, cols, maximum):
     bench = Bench(fabric_of(cols=cols), np.random.default_rng(seed=distance))
     visits = 6
 
@@ -110,10 +122,10 @@ def test_sums_of_any_distance_add_up(distance, cols):
         # So many pixels, visited again and again without a pause: each returns after ``distance`` cycles.
         for visit in range(visits):
             for index in range(distance):
-                await bench.cycle(ctx, (index, visit == 0, visit == visits - 1))
+                await bench.cycle(ctx, (index, visit == 0, visit == visits - 1, maximum))
         # One pixel with pauses between its visits.
         for visit in range(visits):
-            await bench.cycle(ctx, (7, visit == 0, visit == visits - 1))
+            await bench.cycle(ctx, (7, visit == 0, visit == visits - 1, maximum))
             for _ in range(distance - 1):
                 await bench.cycle(ctx)
         await bench.drain(ctx)
@@ -138,13 +150,31 @@ def test_random_first_last_index_and_back_pressure(cols, acc_depth, fifo_depth, 
             index = int(rng.choice(near)) if rng.random() < 0.8 else int(rng.integers(acc_depth))
             first = index not in bench.stored or rng.random() < 0.1
             last = bench.credits > 0 and rng.random() < 0.4
-            pixel = None if rng.random() < idle else (index, first, last)
+            pixel = None if rng.random() < idle else (index, first, last, rng.random() < 0.5)
             await bench.cycle(ctx, pixel, ready=rng.random() >= stall)
         await bench.drain(ctx)
 
     bench.run(play)
     bench.check()
     assert len(bench.got) > 20
+
+
+@pytest.mark.parametrize("stored", [-2**31, -1, 0, 1, 2**31 - 1])
+@pytest.mark.parametrize("wait", [0, 1, 2, 3])
+def test_corners_are_compared_as_signed_numbers(stored, wait):
+    bench = Bench(fabric_of(cols=1), np.random.default_rng(seed=12))
+    corners = [-2**31, -2**31 + 1, -1, 0, 1, 2**31 - 2, 2**31 - 1]
+
+    async def play(ctx):
+        for psum in corners:
+            await bench.cycle(ctx, (1, True, False, True), psum=stored)  # not compared with the one before
+            for _ in range(wait):
+                await bench.cycle(ctx)
+            await bench.cycle(ctx, (1, False, True, True), psum=psum)
+        await bench.drain(ctx)
+
+    bench.run(play)
+    assert bench.got == [[max(stored, psum)] for psum in corners]
 
 
 def test_a_finished_sum_leaves_the_stored_one_alone():

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from amaranth import Cat, Module, ResetInserter, Signal
 from amaranth.sim import Simulator
-from celosia.rtl.contract.fabric import PARAMETER_BYTES
+from celosia.rtl.contract.fabric import PARAMETER_BYTES, TABLE_BYTES
 from celosia.rtl.contract.isa import Fill, Load, Space, Store, Unit, unit_bits
 from celosia.rtl.contract.machine import Machine
+from celosia.rtl.contract.numerics import wrap
 from celosia.rtl.dma.dma import DMA
 from celosia.rtl.link.axi import BURST_INCR, RESP_SLVERR
 from celosia.rtl.signatures import State
@@ -168,8 +169,10 @@ class Bench:
         self.machine.am[:] = self.rng.integers(-128, 128, fabric.am_bytes)
         self.machine.wm[:] = self.rng.integers(-128, 128, self.machine.wm.shape)
         self.machine.pm[:] = self.rng.integers(0, 256, self.machine.pm.shape)
+        self.machine.tables[:] = self.rng.integers(0, 256, self.machine.tables.shape)
         self.am = self.machine.am.view(np.uint8).copy()
-        self.wm, self.pm = self.machine.wm.view(np.uint8).copy(), self.machine.pm.copy()
+        self.wm, self.pm = self.machine.wm.copy(), self.machine.pm.copy()
+        self.tables = self.machine.tables.copy()
         self.axi = AXIMemory(self, dram)
         self.dut = DMA(fabric=fabric, am_read_latency=read_latency, am_write_latency=write_latency)
         self.reset = Signal()
@@ -249,11 +252,7 @@ class Bench:
             self.held[is_load] = offer if ctx.get(client.request.valid) and not taken else None
             if taken:
                 self.am_request(client.request.payload, is_load)
-        for port_, memory in ((dut.wm, self.wm), (dut.pm, self.pm)):
-            if ctx.get(port_.enable):
-                self.wide_cycles.append(self.cycle)
-                word = ctx.get(port_.data).to_bytes(memory.shape[1], "little")
-                memory[ctx.get(port_.address)] = np.frombuffer(word, np.uint8)
+        self.wide_writes()
         if ctx.get(dut.fetch_data.valid) and ctx.get(dut.fetch_data.ready):
             self.fetched.append(ctx.get(dut.fetch_data.payload))
         if ctx.get(dut.fault.valid):
@@ -270,6 +269,19 @@ class Bench:
         await ctx.tick()
         self.cycle += 1
         return quiet
+
+    def wide_writes(self):
+        ctx, dut, fabric = self.ctx, self.dut, self.fabric
+        if ctx.get(dut.wm.enable):
+            self.wide_cycles.append(self.cycle)
+            word, bits = ctx.get(dut.wm.data), fabric.weight_bits
+            weights = np.array([word >> c * bits & (1 << bits) - 1 for c in range(fabric.cols)])
+            self.wm[ctx.get(dut.wm.address)] = wrap(weights, bits)
+        for port, memory in ((dut.pm, self.pm), (dut.table, self.tables.reshape(-1, fabric.bus_bytes))):
+            if ctx.get(port.enable):
+                self.wide_cycles.append(self.cycle)
+                word = ctx.get(port.data).to_bytes(memory.shape[1], "little")
+                memory[ctx.get(port.address)] = np.frombuffer(word, np.uint8)
 
     def am_request(self, request, is_load):
         ctx, rows = self.ctx, self.fabric.rows
@@ -369,7 +381,8 @@ class Bench:
 
     def compare(self):
         np.testing.assert_array_equal(self.am, self.machine.am.view(np.uint8), "activation memory")
-        np.testing.assert_array_equal(self.wm, self.machine.wm.view(np.uint8), "weight memory")
+        np.testing.assert_array_equal(self.wm, self.machine.wm, "weight memory")
+        np.testing.assert_array_equal(self.tables, self.machine.tables, "table memory")
         np.testing.assert_array_equal(self.pm, self.machine.pm[:, :PARAMETER_BYTES], "parameter memory")
         np.testing.assert_array_equal(self.axi.dram, self.machine.dram, "DRAM")
 
@@ -392,8 +405,9 @@ class Bench:
         self.arrivals.clear()
         self.axi.seen = {}
         self.machine.am[:] = self.am.view(np.int8)
-        self.machine.wm[:] = self.wm.view(np.int8)
+        self.machine.wm[:] = self.wm
         self.machine.pm[:] = self.pm
+        self.machine.tables[:] = self.tables
         self.machine.dram[:] = self.axi.dram
 
     def random_program(self, count):
@@ -403,14 +417,18 @@ class Bench:
     def random_instruction(self):
         fabric, rng = self.fabric, self.rng
         bus, half = fabric.bus_bytes, len(self.axi.dram) // 2 // fabric.bus_bytes
-        kind = rng.choice(["load", "fill", "wm", "pm", "store"], p=[0.35, 0.15, 0.15, 0.1, 0.25])
-        if kind in ("wm", "pm"):
-            depth, stride = ((fabric.wm_words, fabric.wm_word_stride) if kind == "wm"
-                             else (fabric.pm_words, fabric.pm_word_stride))
-            words = int(rng.integers(1, min(depth, 12) + 1))
+        kinds = ["load", "fill", Space.WM, Space.PM, Space.TABLE, "store"]
+        kind = kinds[rng.choice(len(kinds), p=[0.3, 0.15, 0.15, 0.1, 0.1 * (fabric.tables > 0),
+                                               0.3 - 0.1 * (fabric.tables > 0)])]
+        if kind in (Space.WM, Space.PM, Space.TABLE):
+            depth, stride = {Space.WM: (fabric.wm_words, fabric.wm_word_stride),
+                             Space.PM: (fabric.pm_words, fabric.pm_word_stride),
+                             Space.TABLE: (fabric.tables, TABLE_BYTES)}[kind]
+            words = int(rng.integers(1, min(depth, 2 if kind == Space.TABLE else 12) + 1))
             dram = bus * int(rng.integers(half - words * stride // bus + 1))
-            return Load(space=Space.WM if kind == "wm" else Space.PM, dram=dram, row_bytes=words * stride,
-                        word=int(rng.integers(depth - words + 1)))
+            # An offset means something to weights only.
+            return Load(space=kind, dram=dram, row_bytes=words * stride,
+                        word=int(rng.integers(depth - words + 1)), offset=int(rng.integers(-128, 128)))
         rows = int(rng.integers(1, 6))
         row_bytes = int(rng.choice([1, 2, bus - 1, bus, bus + 1, rng.integers(1, 90)]))
         row_bytes = min(row_bytes, fabric.am_bytes)

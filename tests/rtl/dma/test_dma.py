@@ -1,5 +1,6 @@
 # amaranth: UnusedElaboratable=no
 """The DMA against the ISA's semantics, behind an AXI memory that checks the rules and waits at random."""
+import numpy as np
 import pytest
 from celosia.rtl.contract.fabric import Fabric
 from celosia.rtl.contract.isa import Fill, Load, Space, Store, Unit
@@ -43,6 +44,41 @@ def test_corner_row_lengths_move_exactly_their_bytes(bench_class, bus, row_bytes
 
     async def script(bench):
         await bench.run([Load(space=Space.AM, **where), Store(**(where | dict(dram=8192 - bus)))])
+
+    bench.simulate(script)
+
+
+@pytest.mark.parametrize("weight_bits", [8, 9])
+@pytest.mark.parametrize("rows, cols, bus", [(1, 1, 4), (3, 5, 4), (4, 4, 16), (8, 16, 8)])
+def test_weights_are_bytes_less_the_offset(bench_class, rows, cols, bus, weight_bits):
+    """Every byte with both ends of the offset: 9 bits hold all of them, 8 bits wrap."""
+    bench = bench_class(small(rows, cols, bus, wm_words=128, weight_bits=weight_bits))
+    bytes_ = bench.machine.dram[:64 * bench.fabric.wm_word_stride]
+    bytes_[:] = np.resize(np.r_[[128, 127, 0, 255, 1], np.arange(256)], len(bytes_)).astype(np.uint8)
+    bench.axi.dram[:] = bench.machine.dram
+
+    async def script(bench):
+        await bench.run([Load(space=Space.WM, dram=0, row_bytes=len(bytes_) // 4, word=4 + 16 * i,
+                              offset=offset) for i, offset in enumerate((-128, 127, 0, -1))])
+        if weight_bits == 9 and cols > 1:
+            assert bench.wm.max() == 255 and bench.wm.min() == -255
+
+    bench.simulate(script)
+
+
+@pytest.mark.parametrize("bus", [4, 8, 16])
+@pytest.mark.parametrize("tables", [1, 4, 15])
+def test_tables_go_beat_by_beat_to_their_places(bench_class, bus, tables):
+    bench = bench_class(small(4, 4, bus, tables=tables), dram_bytes=2 * 4096)
+
+    async def script(bench):
+        # The first alone, then all that follow it at once, then the last again; weights in between.
+        await bench.run([
+            Load(space=Space.TABLE, dram=bus, row_bytes=256),
+            Load(space=Space.WM, dram=bus, row_bytes=2 * bench.fabric.wm_word_stride, offset=5),
+            Load(space=Space.TABLE, dram=512, row_bytes=256 * max(1, tables - 1), word=min(1, tables - 1)),
+            Load(space=Space.AM, dram=0, row_bytes=5),
+            Load(space=Space.TABLE, dram=4096, row_bytes=256, word=tables - 1)])
 
     bench.simulate(script)
 
@@ -91,6 +127,10 @@ def test_load_is_done_when_its_last_write_is_visible(bench_class, latency):
         await bench.run([Fill(row_bytes=50, value=3)])
         assert bench.done_cycles[-1] == bench.am_cycles[-1] + delay
         await bench.run([Load(space=Space.WM, dram=0, row_bytes=64, word=2)])
+        assert bench.done_cycles[-1] == bench.wide_cycles[-1] + delay - 1  # weights are written a cycle late
+        await bench.run([Load(space=Space.PM, dram=0, row_bytes=48, word=2)])
+        assert bench.done_cycles[-1] == bench.wide_cycles[-1] + delay
+        await bench.run([Load(space=Space.TABLE, dram=0, row_bytes=256, word=1)])
         assert bench.done_cycles[-1] == bench.wide_cycles[-1] + delay
 
     bench.simulate(script)

@@ -10,18 +10,18 @@ from amaranth.lib import wiring
 from amaranth.sim import Simulator
 from celosia.rtl.contract.fabric import Fabric
 from celosia.rtl.contract.isa import Stream, Weights, unit_bits
-from celosia.rtl.contract.machine import Machine
 from celosia.rtl.feeder.feeder import Feeder
 from celosia.rtl.feeder.weights import WeightLoader
 from celosia.rtl.memory.activation import ActivationMemory
 from celosia.rtl.memory.wide import weight_memory
 from celosia.rtl.signatures import State
+from support.streams import executed, random_memories, random_program
 
 SHAPES = [(1, 1), (3, 5), (4, 4), (5, 2), (8, 16), (16, 3)]
 
 
 def small_fabric(rows, cols, **changes):
-    sizes = {"am_words": 37, "wm_words": 12 * rows, "acc_depth": 24, "fifo_depth": 9}
+    sizes = {"am_words": 77, "wm_words": 12 * rows, "acc_depth": 24, "fifo_depth": 9, "line_depth": 11}
     return Fabric(rows=rows, cols=cols, **{**sizes, **changes})
 
 
@@ -33,9 +33,11 @@ class Cycle:
     valid: int
     first: int
     last: int
+    maximum: int
     index: int
     again: tuple
     swap: int
+    mode: object
     weight: list
     am_word: int
     wm_enable: int
@@ -80,7 +82,9 @@ def simulate(fabric, am, wm, weights, streams, *, seed=0, gap=0.0, credit=lambda
             ctx.set(words.write.enable, word < fabric.wm_words)
             if word < fabric.wm_words:
                 ctx.set(words.write.address, word)
-                ctx.set(words.write.data, int.from_bytes(wm[word].tobytes(), "little"))
+                mask = (1 << fabric.weight_bits) - 1
+                ctx.set(words.write.data, sum(
+                    (int(weight) & mask) << c * fabric.weight_bits for c, weight in enumerate(wm[word])))
             await ctx.tick()
         ctx.set(access.valid, 0)
         ctx.set(words.write.enable, 0)
@@ -111,8 +115,9 @@ def simulate(fabric, am, wm, weights, streams, *, seed=0, gap=0.0, credit=lambda
             ctx.set(feeder.credit, leaves)
             tags, feed = ctx.get(feeder.feed.tags), feeder.feed
             now = Cycle(
-                act=list(ctx.get(feed.act)) if tags.valid else [], valid=tags.valid, first=tags.first,
-                last=tags.last, index=tags.index, again=(tags.again_1, tags.again_2), swap=ctx.get(feed.swap),
+                act=list(ctx.get(feed.act)), valid=tags.valid, first=tags.first, last=tags.last,
+                maximum=tags.maximum, index=tags.index, again=(tags.again_1, tags.again_2),
+                swap=ctx.get(feed.swap), mode=ctx.get(feed.mode),
                 weight=list(ctx.get(feed.weight)) if ctx.get(feed.weight_valid) else [],
                 am_word=ctx.get(feeder.am.word[0]), wm_enable=ctx.get(feeder.wm.enable),
                 weight_valid=ctx.get(feed.weight_valid), weight_start=ctx.get(feed.weight_start),
@@ -143,14 +148,26 @@ def array_model(fabric, trace):
 
     Asserts every rule of ArrayFeed on the way.
     """
-    rows = fabric.rows
+    rows, columns = fabric.rows, min(fabric.rows, fabric.cols)
     acc, results = {}, []
-    active, loading, swapped_at, started_at = None, [], -2, None
+    active, mode, loading, swapped_at, started_at = None, None, [], -2, None
+
+    def convolved(t):
+        """The sum of FIR mode whose tags come in cycle t."""
+        total = np.zeros(fabric.cols, np.int64)
+        for row in range(mode.groups * mode.taps):
+            copy = mode.groups - 1 - row // mode.taps
+            pixel = t + row - copy * mode.ring
+            assert pixel > swapped_at, f"cycle {t}: a pixel of the pass before"
+            assert not any(later.swap for later in trace[t:t + row]), f"cycle {t}: the pass ends too early"
+            total[:columns] += np.array(trace[pixel].act[:columns]) * active[row, :columns]
+        return total
+
     for t, now in enumerate(trace):
         if now.valid:
-            total = np.array(now.act) @ active
+            total = convolved(t) if mode.fir else np.array(now.act) @ active
             if not now.first:
-                total = total + acc[now.index]
+                total = np.maximum(total, acc[now.index]) if now.maximum else total + acc[now.index]
             if not (now.first and now.last):
                 for back in (1, 2):
                     same = t >= back and trace[t - back].valid and trace[t - back].index == now.index
@@ -159,11 +176,11 @@ def array_model(fabric, trace):
                 results.append(total)
             else:
                 acc[now.index] = total
-        if swapped_at == t - 1:
+        if swapped_at == t - 1 and not (mode.fir and mode.groups > 1):
             assert now.valid, f"cycle {t}: no pixel behind the swap"
         if now.swap:
             assert len(loading) == rows and t - started_at >= rows, f"cycle {t}: the tile is not there yet"
-            active, loading, swapped_at = np.array(loading), [], t
+            active, loading, swapped_at, mode = np.array(loading), [], t, now.mode
         if now.weight_valid:
             assert now.weight_start == (not loading), f"cycle {t}: row 0, and only row 0, starts a tile"
             assert len(loading) < rows, f"cycle {t}: a weight word came before the swap"
@@ -175,10 +192,7 @@ def array_model(fabric, trace):
 
 def check(fabric, am, wm, weights, streams, trace):
     """Compare with the emulated machine, which also says whether the program is legal."""
-    machine = Machine(fabric, np.zeros(0, np.uint8))
-    machine.am[:], machine.wm[:] = am, wm
-    for instruction in (*weights, *streams):
-        instruction.execute(machine)
+    machine = executed(fabric, am, wm, weights, streams)
     results, acc = array_model(fabric, trace)
     want = np.concatenate(list(machine.results)) if machine.results else np.zeros((0, fabric.cols), np.int64)
     np.testing.assert_array_equal(results, want)
@@ -189,63 +203,11 @@ def check(fabric, am, wm, weights, streams, trace):
     assert [i for now in trace for i in now.taken if i.UNIT == Stream.UNIT] == list(streams)
 
 
-def random_memories(rng, fabric):
-    return (rng.integers(-128, 128, fabric.am_bytes).astype(np.int8),
-            rng.integers(-128, 128, (fabric.wm_words, fabric.cols)).astype(np.int8))
-
-
-def random_walk(rng, fabric, *, base, tiles, ragged):
-    rows = fabric.rows
-    run = int(rng.choice([1, 2, rows, *rng.integers(1, 3 * rows + 2, 3)]))
-    runs_x = int(rng.integers(1, 5))
-    unit = 1 if ragged else rows
-    jump_x, jump_y = (int(n) * unit for n in rng.integers(0, 4, 2))
-    return Weights(
-        base=base, tiles=tiles, run=run, runs_x=runs_x, jump_x=jump_x, jump_y=jump_y, ragged=ragged,
-        start=int(rng.integers(0, 2 * rows)), start_run=int(rng.integers(0, run)),
-        start_x=int(rng.integers(0, runs_x)))
-
-
-def random_program(rng, fabric, *, tiles):
-    """Legal instructions for random memories; rows that would read outside the memory get zero weights."""
-    rows = fabric.rows
-    am, wm = random_memories(rng, fabric)
-    weights, offsets = [], []
-    while len(offsets) < tiles:
-        n = int(rng.integers(1, min(5, tiles - len(offsets)) + 1))
-        ragged = int(rng.integers(2))
-        weights.append(random_walk(rng, fabric, base=len(offsets) * rows, tiles=n, ragged=ragged))
-        offsets += weights[-1].walk(rows)
-    streams, used, kept = [], 0, 0
-    while used < tiles:
-        n = int(rng.integers(1, min(4, tiles - used) + 1))
-        u, v = (int(rng.choice([1, 1, 2, 3])) for _ in range(2))
-        most = kept or fabric.acc_depth * (2 if n * u * v == 1 else 1)
-        x = int(rng.choice([1, *rng.integers(1, min(most, 9) + 1, 2)]))
-        y = int(rng.integers(1, min(most // x, 6) + 1))
-        emit = int(rng.random() < 0.7 or x * y > fabric.acc_depth)
-        steps = dict(zip(("x_step", "y_step", "u_step", "v_step"), rng.integers(0, 2 * rows + 2, 4).tolist(),
-                         strict=True))
-        stream = Stream(
-            base=int(rng.integers(0, fabric.am_bytes // 2)), clear=int(not kept), emit=emit,
-            tiles=n, x_count=x, y_count=y, u_count=u, v_count=v, **steps)
-        reach = stream.base + sum((count - 1) * step for count, step in (
-            (x, stream.x_step), (y, stream.y_step), (u, stream.u_step), (v, stream.v_step)))
-        for tile in range(used, used + n):
-            for r in range(rows):
-                if reach + offsets[tile][r] >= fabric.am_bytes:
-                    wm[tile * rows + r] = 0
-        kept = 0 if emit else kept or x * y
-        streams.append(stream)
-        used += n
-    return am, wm, weights, streams
-
-
 @pytest.mark.parametrize("rows, cols", SHAPES)
 @pytest.mark.parametrize("hurry", [True, False], ids=["without pauses", "with pauses"])
 def test_random_programs_compute_what_the_isa_says(rows, cols, hurry):
-    fabric = small_fabric(rows, cols)
-    for seed in range(2):
+    for seed, changes in enumerate([{}, {"weight_bits": 8, "line_depth": 0}]):
+        fabric = small_fabric(rows, cols, **changes)
         rng = np.random.default_rng([seed, rows, cols])
         am, wm, weights, streams = random_program(rng, fabric, tiles=12)
         pauses = {} if hurry else {"gap": 0.9, "credit": lambda t, rng=rng: rng.random() < 0.4}
@@ -365,6 +327,79 @@ def test_results_wait_for_credits(depth):
     assert issued[12 + depth:16 + depth] == [t + 1 for t in opens]
     stalled = [t for t, now in enumerate(trace) if now.stream_state == State.RESULT]
     assert set(range(issued[11 + depth] + 1, 80)) - set(issued) == {t for t in stalled if t < 80}
+
+
+def fir_pass(fabric, **fields):
+    """A Stream in FIR mode over bytes that are all inside the memory, and the cycles a pass takes."""
+    stream = Stream(fir=1, base=2, x_step=1, y_step=3, **fields)
+    warm = (stream.groups - 1) * (stream.line - stream.taps)
+    spread = (stream.y_count - 1) * stream.stride_y * stream.line + (stream.x_count - 1) * stream.stride_x
+    return stream, warm + spread + stream.groups * stream.taps
+
+
+def clear_rows_beyond(wm, fabric, stream):
+    for tile in range(len(wm) // fabric.rows):
+        wm[tile * fabric.rows + stream.taps * stream.groups:(tile + 1) * fabric.rows] = 0
+
+
+@pytest.mark.parametrize("stride_x, stride_y", [(1, 1), (2, 2), (1, 3), (3, 1)])
+@pytest.mark.parametrize("groups, taps", [(1, 1), (1, 7), (2, 3), (3, 2)])
+def test_fir_passes_of_any_stride_take_their_pixels_and_no_more(stride_x, stride_y, groups, taps):
+    fabric = small_fabric(7, 3, fifo_depth=32)
+    am, wm = random_memories(np.random.default_rng(seed=stride_x), fabric)
+    for x, y, spare in [(1, 1, 0), (1, 3, 2), (4, 2, 0)]:
+        line = max((x - 1) * stride_x + 1 + spare, taps + 3 if groups > 1 else 1)
+        stream, pixels = fir_pass(
+            fabric, taps=taps, groups=groups, line=line, stride_x=stride_x, stride_y=stride_y, tiles=3,
+            x_count=x, y_count=y, outputs=x * y)
+        clear_rows_beyond(wm, fabric, stream)
+        weights = [Weights(tiles=3, run=99)]
+        trace = simulate(fabric, am, wm, weights, [stream])
+        check(fabric, am, wm, weights, [stream], trace)
+        assert np.diff(swaps(trace)).tolist() == [max(pixels, fabric.rows)] * 2
+        busy = np.flatnonzero([now.stream_state == State.BUSY for now in trace])
+        assert len(busy) == 3 * pixels
+
+
+def test_passes_and_tiles_follow_each_other_without_a_bubble():
+    fabric = small_fabric(4, 4, fifo_depth=64)
+    am, wm = random_memories(np.random.default_rng(seed=3), fabric)
+    fir, pixels = fir_pass(fabric, taps=2, groups=2, line=6, stride_x=1, stride_y=1, tiles=1,
+                           x_count=5, y_count=2, outputs=10)
+    matrix = Stream(base=1, tiles=1, x_count=5, x_step=2)
+    weights, streams = [Weights(tiles=5, run=99)], [matrix, fir, fir, matrix, fir]
+    trace = simulate(fabric, am, wm, weights, streams)
+    check(fabric, am, wm, weights, streams, trace)
+    assert np.diff(swaps(trace)).tolist() == [5, pixels, pixels, 5]
+    assert [trace[t].mode.fir for t in swaps(trace)] == [0, 1, 1, 0, 1]
+
+
+@pytest.mark.parametrize("outputs", [1, 6, 7])
+@pytest.mark.parametrize("clear_of", [0, 1, 5])
+def test_a_pass_starts_when_there_is_room_for_all_its_results_and_does_not_pause(outputs, clear_of):
+    """A matrix Stream fills the FIFO up to ``clear_of`` free places; later a place is freed now and then."""
+    fabric = small_fabric(3, 2, fifo_depth=7)
+    am, wm = random_memories(np.random.default_rng(seed=outputs), fabric)
+    fir, pixels = fir_pass(fabric, taps=1, groups=3, line=9, stride_x=1, stride_y=1, tiles=2,
+                           x_count=outputs, y_count=1, outputs=outputs)
+    # The last one wants every place: it would never start if a credit were lost.
+    full, _ = fir_pass(fabric, taps=1, groups=3, line=9, stride_x=1, stride_y=1, x_count=7, outputs=7)
+    weights, streams = [Weights(tiles=4, run=99)], [Stream(x_count=7 - clear_of), fir, full]
+    opens = list(range(90, 90 + 9 * 7, 9))
+    trace = simulate(fabric, am, wm, weights, streams, credit=lambda t: t in opens or t > 200)
+    check(fabric, am, wm, weights, streams, trace)
+    busy = np.flatnonzero([now.stream_state == State.BUSY for now in trace])
+    first, second = np.split(busy[7 - clear_of:][:2 * pixels], 2)
+    for one in (first, second):
+        assert (np.diff(one) == 1).all() and len(one) == pixels
+    missing = outputs - clear_of
+    # The first pass keeps its sums and waits for no room.
+    assert first[-1] < 90
+    if missing > 0:
+        assert second[0] == opens[missing - 1] + 1
+        assert all(trace[t].stream_state == State.RESULT for t in range(first[-1] + 1, second[0]))
+    else:
+        assert second[0] == first[-1] + 1
 
 
 def test_a_reset_in_the_middle_leaves_nothing_behind():

@@ -10,7 +10,7 @@ from amaranth.sim import Simulator
 from celosia.rtl.contract.fabric import Fabric
 from celosia.rtl.contract.isa import Post, Unit
 from celosia.rtl.contract.machine import Machine
-from celosia.rtl.contract.numerics import PRODUCT_DROP, Add, Channel
+from celosia.rtl.contract.numerics import PRODUCT_DROP, Add, Channel, Product
 from celosia.rtl.postprocess.post import PostProcess
 from celosia.rtl.signatures import State, am_request
 
@@ -40,6 +40,8 @@ class Bench:
         self.machine = Machine(fabric, np.zeros(0, np.uint8))
         self.machine.am[:] = self.rng.integers(-128, 128, len(self.machine.am))
         self.machine.pm[:] = self.rng.integers(0, 256, self.machine.pm.shape)
+        for table in self.machine.tables:
+            table[:] = self.rng.permutation(256)
         self.am = self.machine.am.copy()
         self.states, self.writes, self.done, self.accepted = [], [], [], []
 
@@ -86,7 +88,18 @@ class Bench:
         await ctx.tick()
         ctx.set(self.reset, 0)
 
+    async def load_tables(self, ctx):
+        port, beats = self.dut.table, self.machine.tables.reshape(-1, self.fabric.bus_bytes)
+        for address in self.rng.permutation(len(beats)):
+            ctx.set(port.enable, 1)
+            ctx.set(port.address, int(address))
+            ctx.set(port.data, int.from_bytes(beats[address].tobytes(), "little"))
+            await ctx.tick()
+        ctx.set(port.enable, 0)
+        ctx.set(port.data, 0)
+
     async def testbench(self, ctx):
+        await self.load_tables(ctx)
         if self.reset_after is not None:
             await self.start_and_reset(ctx)
         dut, rng, fabric = self.dut, self.rng, self.fabric
@@ -168,11 +181,11 @@ class Bench:
         return [cycle for cycle, state in enumerate(self.states) if state == State.BUSY]
 
 
-def channel_for(rng, acc_width):
-    """A record that gives values in and around int8 for sums of about 2**12."""
+def channel_for(rng, size=12):
+    """A record that gives values in and around int8 for sums of about 2**size."""
     shift = int(rng.integers(0, 14))
     return Channel(bias=int(rng.integers(-2000, 2000)),
-                   mult=int(2.0 ** (shift + PRODUCT_DROP - 4) * (0.5 + rng.random())),
+                   mult=int(2.0 ** (shift + PRODUCT_DROP + 8 - size) * (0.5 + rng.random())),
                    round_pos=1 << shift >> 1, round_neg=int(rng.integers(1 << shift)), shift=shift)
 
 
@@ -185,32 +198,42 @@ def add_for(rng):
                low=-128 if wide else low, high=127 if wide else high)
 
 
+def product_for(rng):
+    offset_q, offset_other = (int(value) for value in rng.choice([-256, -128, -1, 0, 127, 128, 255, 77], 2))
+    return Product(offset_q=offset_q, offset_other=offset_other)
+
+
 class Layout:
     """Draws instructions: outputs in the lower half of the memory, operands in the upper half or in place."""
 
     def __init__(self, bench):
         self.bench, self.rng, self.half = bench, bench.rng, len(bench.am) // 2
 
-    def draw(self, *, add=None, channels=None, x_count=None, y_count=None, ordered=None):
+    def draw(self, *, kind=None, table=None, channels=None, x_count=None, y_count=None, ordered=None):
         rng, fabric = self.rng, self.bench.fabric
         channels = channels or int(rng.integers(1, fabric.cols, endpoint=True))
         x_count = x_count or int(rng.integers(1, 7))
         y_count = y_count or int(rng.integers(1, 4))
-        add = bool(rng.integers(2)) if add is None else add
+        kind = str(rng.choice(["plain", "add", "multiply"])) if kind is None else kind
+        record = {"add": add_for, "multiply": product_for}.get(kind)
+        combines = record is not None
+        if table is None:
+            table = int(rng.integers(fabric.tables + 1)) * (rng.random() < 0.5)
         ordered = rng.random() < 0.4 if ordered is None else ordered
         x_step = channels + int(rng.integers(0, 5))
         y_step = x_step * x_count + int(rng.integers(0, 9))
         extent = y_step * y_count
         assert extent <= self.half, "the test's activation memory is too small"
         out = int(rng.integers(self.half - extent + 1))
-        params = int(rng.integers(fabric.pm_words - channels - add + 1))
+        params = int(rng.integers(fabric.pm_words - channels - combines + 1))
         machine = self.bench.machine
         fresh = rng.random() < 0.8  # else the records lie where others do: noise, or an earlier instruction's
+        size = 15 if kind == "multiply" else 12
         for c in range(channels if fresh else 0):
-            machine.pm[params + c] = np.frombuffer(channel_for(rng, fabric.acc_width).pack(), np.uint8)
-        if add:
-            machine.pm[params + channels] = np.frombuffer(add_for(rng).pack(), np.uint8)
-        in_place = add and ordered and rng.random() < 0.5
+            machine.pm[params + c] = np.frombuffer(channel_for(rng, size).pack(), np.uint8)
+        if combines:
+            machine.pm[params + channels] = np.frombuffer(record(rng).pack(), np.uint8)
+        in_place = combines and ordered and rng.random() < 0.5
         other_x, other_y = (x_step, y_step) if in_place else (
             int(rng.integers(channels + 4)), int(rng.integers(self.half // 8)))
         reach = (x_count - 1) * other_x + (y_count - 1) * other_y + channels
@@ -220,7 +243,8 @@ class Layout:
         wide = rng.random() < 0.7
         return Post(params=params, channels=channels, x_count=x_count, y_count=y_count,
                     out=out, x_step=x_step, y_step=y_step, zero=int(rng.integers(-128, 128)), low=-128 if
-                    wide else low, high=127 if wide else high, add=int(add), other=out if in_place else
+                    wide else low, high=127 if wide else high, add=int(kind == "add"),
+                    multiply=int(kind == "multiply"), table=int(table), other=out if in_place else
                     self.half + int(rng.integers(self.half - reach + 1)), other_x_step=other_x,
                     other_y_step=other_y, wait=int(ordered) << Unit.POST)
 
@@ -236,8 +260,9 @@ def small(rows, cols, lanes, **more):
     return Fabric(rows=rows, cols=cols, lanes=lanes, am_words=-(-2048 // rows), pm_words=96, **more)
 
 
-FABRICS = [small(1, 1, 1, acc_width=20), small(3, 5, 3), small(3, 5, 2, acc_width=24), small(3, 5, 1),
-           small(4, 4, 4), small(8, 16, 8), small(8, 16, 4), small(16, 16, 16), small(5, 32, 4)]
+FABRICS = [small(1, 1, 1, acc_width=20, tables=1), small(3, 5, 3, tables=15),
+           small(3, 5, 2, acc_width=24, bus_bytes=4), small(3, 5, 1, tables=0), small(4, 4, 4, bus_bytes=16),
+           small(8, 16, 8), small(8, 16, 4, tables=0), small(16, 16, 16), small(5, 32, 4)]
 
 
 def name(fabric):
@@ -259,8 +284,8 @@ def test_memory_equals_the_emulators_at_every_done(fabric, pressure):
     layout = Layout(bench)
     posts = [layout.draw() for _ in range(4 if fabric.lanes >= 8 else 10)]
     # The shortest instructions, back to back, and with different records: what overlaps most.
-    posts += [layout.draw(add=add, channels=1, x_count=1, y_count=1, ordered=False)
-              for add in (False, True, False, True, True)]
+    posts += [layout.draw(kind=kind, channels=1, x_count=1, y_count=1, ordered=False)
+              for kind in "plain add plain multiply add add multiply multiply plain".split()]
     bench.run(posts, [layout.results(post) for post in posts])
 
 
@@ -268,59 +293,109 @@ def test_memory_equals_the_emulators_at_every_done(fabric, pressure):
 def test_a_group_enters_every_cycle_when_nothing_stalls(fabric):
     bench = Bench(fabric, seed=5)
     layout = Layout(bench)
-    post = layout.draw(add=False, channels=fabric.cols, x_count=9, y_count=4)
+    post = layout.draw(kind="plain", channels=fabric.cols, x_count=9, y_count=4)
     bench.run([post], [layout.results(post)])
     groups = 36 * -(-fabric.cols // fabric.lanes)
     first = bench.accepted[0] + bench.dut.LATENCY_START + fabric.cols
     assert bench.entered == list(range(first, first + groups))
-    assert bench.writes == [cycle + PostProcess.LATENCY_PLAIN for cycle in bench.entered]
+    assert bench.writes == [cycle + bench.dut.LATENCY_PLAIN for cycle in bench.entered]
     assert bench.done == [bench.writes[-1] + bench.write_latency]
 
 
-def test_adds_enter_at_17_in_24_cycles_and_more_than_a_shared_port_serves():
-    fabric = small(4, 4, 4)
-    bench = Bench(fabric, seed=6)
+@pytest.mark.parametrize("kind", ["add", "multiply"])
+def test_a_group_with_an_operand_enters_every_cycle_when_nothing_stalls(kind):
+    bench = Bench(small(4, 4, 4), seed=6)
     layout = Layout(bench)
-    post = layout.draw(add=True, channels=4, x_count=35, y_count=3, ordered=False)
+    post = layout.draw(kind=kind, channels=4, x_count=35, y_count=3, ordered=False)
     bench.run([post], [layout.results(post)])
-    assert bench.entered[0] == bench.accepted[0] + bench.dut.LATENCY_START + 5
-    assert bench.writes == [cycle + PostProcess.LATENCY_ADD for cycle in bench.entered]
-    assert bench.entered[17 * 6] - bench.entered[0] == 24 * 6
+    latency = bench.dut.LATENCY_ADD if kind == "add" else bench.dut.LATENCY_PLAIN
+    assert bench.writes == [cycle + latency for cycle in bench.entered]
+    assert bench.entered[-1] - bench.entered[0] == 35 * 3 - 1
+    if kind == "add":
+        assert bench.entered[0] == bench.accepted[0] + bench.dut.LATENCY_START + 5
 
 
-@pytest.mark.parametrize("fabric", [small(4, 4, 4), small(2, 16, 2)], ids=name)
-@pytest.mark.parametrize("channels", [1, None])
-@pytest.mark.parametrize("add", [False, True])
-def test_the_next_instruction_enters_after_its_stated_cycles(fabric, channels, add):
+KINDS = ["plain plain plain", "add add add", "multiply multiply multiply", "plain add plain",
+         "add multiply add", "multiply plain multiply"]
+
+
+@pytest.mark.parametrize(("fabric", "channels", "pixels", "kinds"),
+                         [(small(4, 4, 4), 4, pixels, kinds) for kinds in KINDS for pixels in (1, 40)]
+                         + [(small(2, 16, 2), 16, 3, kinds) for kinds in KINDS]
+                         + [(small(4, 4, 4, tables=0), 1, 3, kinds) for kinds in KINDS[3:5]]
+                         + [(small(16, 16, 16), 16, pixels, KINDS[0]) for pixels in (3, 36)],
+                         ids=lambda value: name(value) if isinstance(value, Fabric) else str(value))
+def test_the_next_instruction_enters_after_its_stated_cycles(fabric, channels, pixels, kinds):
     bench = Bench(fabric, seed=7)
-    layout = Layout(bench)
-    channels = channels or fabric.cols
-    posts = [layout.draw(add=add, channels=channels, x_count=3, y_count=1, ordered=False) for _ in range(3)]
+    dut, layout = bench.dut, Layout(bench)
+    posts = [layout.draw(kind=kind, channels=channels, x_count=pixels, y_count=1, ordered=False)
+             for kind in kinds.split()]
     bench.run(posts, [layout.results(post) for post in posts])
-    per_post = 3 * -(-channels // fabric.lanes)
-    drain = PostProcess.LATENCY_DRAIN_ADD if add else PostProcess.LATENCY_DRAIN
-    cost = max(channels + add + bench.dut.LATENCY_RELOAD, drain)
+    per_post = pixels * -(-channels // fabric.lanes)
     for i in (1, 2):
-        assert bench.accepted[i] == bench.entered[i * per_post - 1] + 1
-        assert bench.entered[i * per_post] - bench.entered[i * per_post - 1] == cost
+        before, now = posts[i - 1], posts[i]
+        first, last, entered = (bench.entered[n * per_post - d] for n, d in ((i - 1, 0), (i, 1), (i, 0)))
+        assert first - 1 - bench.read_latency <= bench.accepted[i] <= first, "not early"
+        settle = dut.LATENCY_SETTLE_ADD if before.add else dut.LATENCY_SETTLE
+        drain = dut.LATENCY_DRAIN_ADD if before.add else dut.LATENCY_DRAIN
+        records = channels + now.add + now.multiply
+        operand = 1 + bench.read_latency if now.multiply else now.add
+        earliest = max(bench.accepted[i] + records + dut.LATENCY_START,
+                       last + dut.LATENCY_NEXT + operand, first + settle)
+        if (before.add, before.multiply) != (now.add, now.multiply):
+            earliest = max(earliest, last + drain)
+        assert entered == earliest, f"{entered - last} cycles after the last group"
+
+
+def test_short_instructions_reload_a_bank_that_was_only_just_read():
+    """A long one, then a group at a time: records of the third overwrite those that the first still reads."""
+    fabric = small(2, 16, 2)
+    bench = Bench(fabric, seed=18)
+    layout = Layout(bench)
+    posts = [layout.draw(kind="plain", channels=channels, x_count=x_count, y_count=1, ordered=False)
+             for channels, x_count in ((16, 6), (1, 1), (16, 6), (2, 1), (1, 1), (16, 1), (1, 1), (16, 4))]
+    bench.run(posts, [layout.results(post) for post in posts])
+
+
+def test_an_instruction_of_another_layer_waits_for_the_last_group():
+    """What is accepted is what the profile counts the cycles for."""
+    bench = Bench(small(4, 4, 4), seed=17)
+    layout = Layout(bench)
+    posts = [replace(layout.draw(kind="plain", channels=4, x_count=30, y_count=1, ordered=False), layer=layer)
+             for layer in (5, 6, 6)]
+    bench.run(posts, [layout.results(post) for post in posts])
+    assert bench.accepted[1] == bench.entered[29] + 1
+    assert bench.entered[30] == bench.accepted[1] + bench.dut.LATENCY_START + 4
+    assert bench.accepted[2] == bench.entered[30]
+    assert bench.entered[60] == bench.entered[59] + bench.dut.LATENCY_NEXT
+
+
+@pytest.mark.parametrize("tables", [1, 15])
+@pytest.mark.parametrize("kind", ["plain", "add", "multiply"])
+def test_instructions_with_different_tables_follow_each_other(kind, tables):
+    bench = Bench(small(4, 4, 4, tables=tables), seed=tables)
+    layout = Layout(bench)
+    posts = [layout.draw(kind=kind, table=table, channels=4, x_count=x_count, y_count=1, ordered=False)
+             for table, x_count in ((tables, 40), (0, 1), (1, 2), (0, 30), (tables, 3), (1, 30))]
+    bench.run(posts, [layout.results(post) for post in posts])
 
 
 def test_states_say_what_the_front_waits_for():
     fabric = small(4, 4, 4)
     bench = Bench(fabric, seed=8, stall=0.9)
     layout = Layout(bench)
-    post = layout.draw(add=False, channels=4, x_count=12, y_count=2)
+    post = layout.draw(kind="plain", channels=4, x_count=24, y_count=2)
     bench.run([post], [layout.results(post)])
     inside = bench.states[bench.accepted[0] + 1:bench.entered[-1] + 1]
     start = bench.dut.LATENCY_START + 4 - 1
     assert set(inside[:start]) == {State.OPERAND}, "records come first"
     assert set(inside[start:]) == {State.BUSY, State.RESULT}, "then the port is the limit"
     assert set(bench.states[:bench.accepted[0] + 1] + bench.states[bench.entered[-1] + 1:]) == {State.IDLE}
-    assert len(bench.entered) == 24
+    assert len(bench.entered) == 48
 
     bench = Bench(fabric, seed=9, result_gap=0.9)
     layout = Layout(bench)
-    post = layout.draw(add=False, channels=4, x_count=12, y_count=2)
+    post = layout.draw(kind="plain", channels=4, x_count=12, y_count=2)
     bench.run([post], [layout.results(post)])
     inside = bench.states[bench.accepted[0] + 1:bench.entered[-1] + 1]
     assert set(inside) == {State.BUSY, State.OPERAND}
@@ -331,7 +406,7 @@ def test_reset_leaves_nothing_of_an_instruction_under_way(reset_after):
     fabric = small(3, 5, 2)
     bench = Bench(fabric, seed=reset_after)
     layout = Layout(bench)
-    posts = [layout.draw(add=add, ordered=False) for add in (True, False, True)]
+    posts = [layout.draw(kind=kind, ordered=False) for kind in ("add", "plain", "multiply")]
     bench.run(posts, [layout.results(post) for post in posts], reset_after=reset_after)
 
 
@@ -339,7 +414,7 @@ def test_limits_the_wrong_way_round_do_what_the_emulator_does():
     fabric = small(3, 5, 2)
     bench = Bench(fabric, seed=10)
     layout = Layout(bench)
-    posts = [replace(layout.draw(add=add, ordered=False), low=40, high=-7) for add in (False, True)]
+    posts = [replace(layout.draw(kind=kind, ordered=False), low=40, high=-7) for kind in ("plain", "add")]
     for post in posts:
         if post.add:
             record = Add.unpack(bench.machine.pm[post.params + post.channels].tobytes())
@@ -349,7 +424,7 @@ def test_limits_the_wrong_way_round_do_what_the_emulator_does():
 
 
 def test_latencies_the_unit_cannot_work_with_are_refused():
-    with pytest.raises(ValueError, match="read_latency is 13; operands must come within 1 to 12"):
-        PostProcess(fabric=small(1, 1, 1), read_latency=13, write_latency=1)
+    with pytest.raises(ValueError, match="read_latency is 15; operands must come within 1 to 14"):
+        PostProcess(fabric=small(1, 1, 1), read_latency=15, write_latency=1)
     with pytest.raises(ValueError, match="write_latency is 0"):
         PostProcess(fabric=small(1, 1, 1), read_latency=1, write_latency=0)

@@ -1,21 +1,27 @@
 # amaranth: UnusedElaboratable=no
-"""Multiplier: every int8 product, LATENCY cycles after its operands."""
+"""Multiplier: products of signed operands of any widths, LATENCY cycles after them."""
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
 from celosia.rtl.primitives.multiplier import Multiplier
 
 
-@pytest.mark.parametrize("width", [1, 4, 8])
-def test_products_match_numpy_at_the_stated_latency(width):
-    dut = Multiplier(width=width)
-    assert dut.LATENCY == 1
+def operands(rng, width, count):
+    """Corners first, then random ones."""
     low, high = -(1 << width - 1), (1 << width - 1) - 1
     corners = np.unique([low, low + 1, -1, 0, high - 1, high])
-    corners = corners[(corners >= low) & (corners <= high)]
-    rng = np.random.default_rng(seed=width)
-    a = np.concatenate([np.repeat(corners, len(corners)), rng.integers(low, high + 1, 300)])
-    b = np.concatenate([np.tile(corners, len(corners)), rng.integers(low, high + 1, 300)])
+    return corners[(corners >= low) & (corners <= high)], rng.integers(low, high + 1, count)
+
+
+@pytest.mark.parametrize("a_width, b_width", [(1, 1), (4, 4), (8, 8), (8, 9), (9, 8), (1, 8)])
+def test_products_match_numpy_at_the_stated_latency(a_width, b_width):
+    dut = Multiplier(a_width=a_width, b_width=b_width)
+    assert dut.LATENCY == 1
+    rng = np.random.default_rng(seed=a_width)
+    corners_a, random_a = operands(rng, a_width, 300)
+    corners_b, random_b = operands(rng, b_width, 300)
+    a = np.concatenate([np.repeat(corners_a, len(corners_b)), random_a])
+    b = np.concatenate([np.tile(corners_b, len(corners_a)), random_b])
     got = []
 
     async def bench(ctx):
@@ -32,6 +38,7 @@ def test_products_match_numpy_at_the_stated_latency(width):
     np.testing.assert_array_equal(got[dut.LATENCY:], a * b)
 
 
-def test_refuses_operands_of_no_bits():
-    with pytest.raises(ValueError, match="width is 0"):
-        Multiplier(width=0)
+@pytest.mark.parametrize("widths", [{"a_width": 0}, {"b_width": 0}])
+def test_refuses_operands_of_no_bits(widths):
+    with pytest.raises(ValueError, match="at least 1 bit"):
+        Multiplier(**widths)

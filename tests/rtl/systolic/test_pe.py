@@ -26,11 +26,11 @@ async def load(ctx, dut, weight):
     ctx.set(dut.i_swap, 0)
 
 
-@pytest.mark.parametrize("weight", [-128, -1, 0, 127])  # the int8 corners first
+@pytest.mark.parametrize("weight", [-256, -255, -128, -1, 0, 127, 255])  # the corners
 def test_psum_matches_numpy_at_its_stated_latency(weight):
-    dut = ProcessingElement()
+    dut = ProcessingElement(weight_width=9)
     assert (dut.LATENCY_ACT, dut.LATENCY_PSUM) == (1, 1)
-    rng = np.random.default_rng(seed=weight + 128)
+    rng = np.random.default_rng(seed=weight + 256)
     act = np.concatenate([[-128, -1, 0, 127], rng.integers(-128, 128, 60)])
     psum = rng.integers(-(2**30), 2**30, len(act))
     got = []
@@ -82,18 +82,43 @@ def test_a_kept_weight_waits_for_the_swap_and_both_may_come_at_once():
     assert seen == [0, 3, 3, 3, 5, 5, 7]
 
 
-def test_act_weight_swap_and_keep_pass_on_after_latency_act():
-    dut = ProcessingElement()
-    rng = np.random.default_rng(seed=1)
-    sent = list(zip(*(rng.integers(low, high, 50).tolist() for low, high in [
-        (-128, 128), (-128, 128), (0, 2), (0, 2)]), strict=True))
+@pytest.mark.parametrize("copies", [1, 2, 3])
+def test_the_selection_of_a_cycle_says_which_activation_is_multiplied(copies):
+    dut = ProcessingElement(copies=copies)
+    rng = np.random.default_rng(seed=copies)
+    count = 60
+    sources = rng.integers(-128, 128, (count, 1 + copies))  # the activation from the left, and the copies
+    select = rng.integers(0, copies + 1, count)
     got = []
 
     async def bench(ctx):
-        for values in [*sent, (0, 0, 0, 0)]:
-            got.append(tuple(ctx.get(port) for port in (dut.o_act, dut.o_weight, dut.o_swap, dut.o_keep)))
-            for port, value in zip((dut.i_act, dut.i_weight, dut.i_swap, dut.i_keep), values, strict=True):
-                ctx.set(port, value)
+        await load(ctx, dut, -77)
+        for t in range(count + Multiplier.LATENCY + dut.LATENCY_PSUM):
+            now = min(t, count - 1)
+            ctx.set(dut.i_act, int(sources[now, 0]))
+            ctx.set(dut.i_copies, sources[now, 1:].tolist())
+            ctx.set(dut.i_select, int(select[now]))
+            got.append(ctx.get(dut.o_psum))
+            await ctx.tick()
+
+    run(dut, bench)
+    want = -77 * sources[np.arange(count), select]
+    np.testing.assert_array_equal(got[Multiplier.LATENCY + dut.LATENCY_PSUM:], want)
+
+
+def test_act_weight_select_swap_and_keep_pass_on_after_latency_act():
+    dut = ProcessingElement(weight_width=9, copies=3)
+    rng = np.random.default_rng(seed=1)
+    names = "act", "weight", "select", "swap", "keep"
+    sent = list(zip(*(rng.integers(low, high, 50).tolist() for low, high in [
+        (-128, 128), (-256, 256), (0, 4), (0, 2), (0, 2)]), strict=True))
+    got = []
+
+    async def bench(ctx):
+        for values in [*sent, (0, 0, 0, 0, 0)]:
+            got.append(tuple(ctx.get(getattr(dut, f"o_{name}")) for name in names))
+            for name, value in zip(names, values, strict=True):
+                ctx.set(getattr(dut, f"i_{name}"), value)
             await ctx.tick()
 
     run(dut, bench)
@@ -103,3 +128,10 @@ def test_act_weight_swap_and_keep_pass_on_after_latency_act():
 def test_rejects_an_accumulator_too_narrow_for_one_product():
     with pytest.raises(ValueError, match="acc_width 15 cannot hold"):
         ProcessingElement(acc_width=15)
+    with pytest.raises(ValueError, match="acc_width 16 cannot hold one product of 8 by 9 bits"):
+        ProcessingElement(weight_width=9, acc_width=16)
+
+
+def test_rejects_a_cell_without_a_pixel_stream():
+    with pytest.raises(ValueError, match="copies is 0"):
+        ProcessingElement(copies=0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from celosia.rtl.contract.errors import DeviceError, DeviceTimeout, ToolError
 from celosia.sim.native import build
-from celosia.sim.native.model import Memory, NativeModel
+from celosia.sim.native.model import MEMORIES, Memory, NativeModel
 
 START, STATUS, READ_AT, WRITE_AT, BEATS, SIZE, TYPE, BURSTS, FLAWS, STROBES = range(0, 40, 4)
 READ_LATENCY, WRITE_LATENCY, LAST_CYCLE = 64, 68, 72
@@ -96,6 +96,17 @@ def test_bandwidth_is_what_was_set(library, rate, what):
     bench.run(what, beats=beats, bursts=bursts, write=0x8000)
     moved = beats * bursts * bench.bus * (2 if what & TOGETHER else 1)
     assert moved / rate * 0.95 - 10 <= bench.model.read(LAST_CYCLE) <= moved / rate * 1.05 + 40
+
+
+def test_sdram_moves_two_bytes_a_cycle_less_its_refreshes(library):
+    bench = Bench(library, MEMORIES["sdram16"])
+    bench.run(READS, beats=4)
+    assert bench.model.read(READ_LATENCY) == 14
+    beats, bursts = 16, 40
+    bench.run(READS, beats=beats, bursts=bursts)
+    assert bench.model.read(LAST_CYCLE) == pytest.approx(beats * bursts * bench.bus / 2 * 781 / 770, rel=0.01,
+                                                         abs=20)
+    assert MEMORIES["bus"] == Memory()  # what a simulation has unless told otherwise
 
 
 def test_the_same_seed_is_the_same_run(library):
