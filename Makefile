@@ -5,13 +5,17 @@ BIN    := $(VENV)/bin
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 BENCH  ?=
 
-.PHONY: run test lint types check fuzz bench bench-record clean
+.PHONY: run test soak lint types check fuzz bench bench-record clean
 
 run: $(VENV)/.installed
 	$(BIN)/celosia demo
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q
+
+# What takes too long for every change: all golden samples of the largest networks on the RTL.
+soak: $(VENV)/.installed-test
+	CELOSIA_SOAK=1 $(BIN)/python -m pytest tests/end_to_end/test_every_model.py -n $(JOBS) -q
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -31,7 +31,7 @@ from .rtl.contract.errors import (
 from .rtl.contract.fabric import Fabric
 from .rtl.contract.presets import PRESETS, load_fabric
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "PRESETS", "CapacityError", "CelosiaError", "Device", "DeviceError", "DeviceTimeout", "Fabric",

@@ -17,7 +17,7 @@ from celosia.rtl.memory.wide import weight_memory
 from celosia.rtl.signatures import State
 from support.streams import executed, random_memories, random_program
 
-SHAPES = [(1, 1), (3, 5), (4, 4), (5, 2), (8, 16), (16, 3)]
+SHAPES = [(1, 1), (3, 5), (4, 4), (5, 2), (6, 11), (16, 3)]
 
 
 def small_fabric(rows, cols, **changes):

@@ -17,7 +17,7 @@ from celosia.rtl.systolic.array import SystolicArray
 from support.streams import executed, random_program
 
 SMALL = [(1, 1, 9, 11), (1, 1, 8, 0), (3, 5, 9, 11), (3, 5, 8, 0), (4, 4, 8, 5), (5, 2, 9, 7)]
-LARGE = [(9, 9, 9, 11), (8, 16, 9, 11), (8, 16, 8, 0), (16, 16, 9, 11)]
+LARGE = [(9, 7, 9, 11), (6, 11, 8, 0)]
 
 
 def fabric_of(rows, cols, weight_bits, line_depth, **changes):

@@ -262,7 +262,7 @@ def small(rows, cols, lanes, **more):
 
 FABRICS = [small(1, 1, 1, acc_width=20, tables=1), small(3, 5, 3, tables=15),
            small(3, 5, 2, acc_width=24, bus_bytes=4), small(3, 5, 1, tables=0), small(4, 4, 4, bus_bytes=16),
-           small(8, 16, 8), small(8, 16, 4, tables=0), small(16, 16, 16), small(5, 32, 4)]
+           small(8, 9, 8), small(6, 13, 4, tables=0), small(5, 32, 2)]
 
 
 def name(fabric):
@@ -282,7 +282,7 @@ def test_memory_equals_the_emulators_at_every_done(fabric, pressure):
     bench = Bench(fabric, seed=len(pressure) + fabric.cols, read_latency=read_latency,
                   write_latency=write_latency, result_gap=gap[0], stall=gap[1], offer_gap=gap[2])
     layout = Layout(bench)
-    posts = [layout.draw() for _ in range(4 if fabric.lanes >= 8 else 10)]
+    posts = [layout.draw() for _ in range(4 if fabric.cols >= 8 else 8)]
     # The shortest instructions, back to back, and with different records: what overlaps most.
     posts += [layout.draw(kind=kind, channels=1, x_count=1, y_count=1, ordered=False)
               for kind in "plain add plain multiply add add multiply multiply plain".split()]
