@@ -190,16 +190,20 @@ def requantise(fabric: Fabric, position: int, function: Function, bias: Ints, le
         If a channel has none.
     """
     limit = 2 ** (fabric.acc_width - 1)
-    if (c := first((least < -limit) | (most >= limit))) is not None:
+    if (c := first(most - least >= 2 * limit)) is not None:
         raise Refused(f"channel {c}: sums reach [{least[c]}, {most[c]}], beyond the fabric's "
                       f"{fabric.acc_width}-bit accumulators")
-    solutions = solve(function, bias=bias, least=least, most=most, scale=scale, zero=zero, low=low, high=high)
+    # A sum that is far from zero, for its bias is, comes with another bias; the rounding makes up for it.
+    away = np.minimum(least + limit, 0) + np.maximum(most - limit + 1, 0)
+    solutions = solve(lambda sums: function(sums + away), bias=bias - away, least=least - away,
+                      most=most - away, scale=scale, zero=zero, low=low, high=high)
     solved = [s for s in solutions if s is not None]
     proof = Proof(position, copies * len(solutions), copies * len(solved), describe(solutions, copies))
     if len(solved) < len(solutions):
         c = solutions.index(None)
         raise Refused(f"channel {c}: no multiplier and rounding equal the framework's on all sums in "
-                      f"[{least[c]}, {most[c]}] (proved: {proof.proved} of {proof.channels} channels)", proof)
+                      f"[{least[c]}, {most[c]}] with {fabric.acc_width}-bit accumulators (proved: "
+                      f"{proof.proved} of {proof.channels} channels)", proof)
     return tuple(s.channel for s in solved), proof
 
 

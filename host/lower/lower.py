@@ -96,14 +96,13 @@ def _skip_copies(draft: Draft) -> None:
         computed = {op for layer in readers for op in layer.ops}
         first = next((layer for layer in readers if layer.ops), None)
         if first is None or not set(graph.uses(copy.output)) <= computed or (
-                graph.uses(copy.input) != [position]):
+                graph.uses(copy.input) != [copy.ops[-1]]):
             continue
-        source = graph.ops[position].source
         draft.rewrite(readers, [replace(
             layer, input=copy.input if layer.input == copy.output else layer.input,
             other=copy.input if layer.other == copy.output else layer.other,
-            ops=(*layer.ops, position) if layer is first else layer.ops,
-            source=f"{source}+{layer.source}" if layer is first else layer.source,
+            ops=(*layer.ops, *copy.ops) if layer is first else layer.ops,
+            source=f"{copy.source}+{layer.source}" if layer is first else layer.source,
         ) for layer in readers])
         del draft.layers[position]
 

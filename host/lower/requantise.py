@@ -198,6 +198,11 @@ def solve(function: Function, *, bias: Ints, least: Ints, most: Ints, scale: npt
             best = int(good.argmax())
             found[c], mult[c], rounds[:, c] = True, candidates[best], choice[:, best]
 
+    value = function(np.stack([least, most]))
+    flat = ~found & (value[0] == value[1])  # one level needs no multiplier
+    mult[flat], shift[flat], rounds[:, flat] = 0, 0, value[0, flat] - zero
+    found |= flat
+
     zeros = np.zeros_like(least)
     ends = np.clip(np.concatenate([thresholds, thresholds - 1, [least, most, zeros - 1, zeros]]), least, most)
     expected = function(ends)
