@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 BENCH  ?=
 
-.PHONY: run test soak lint types check fuzz bench bench-record clean
+.PHONY: run test soak isa-coverage lint types check fuzz bench bench-record clean
 
 run: $(VENV)/.installed
 	$(BIN)/celosia demo
@@ -13,9 +13,14 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q
 
-# What takes too long for every change: all golden samples of the largest networks on the RTL.
+# What takes too long for every change: all golden samples of the largest networks on the RTL, random programs
+# on random fabrics against the emulator (CELOSIA_SOAK_SECONDS, half an hour unless said otherwise).
 soak: $(VENV)/.installed-test
 	CELOSIA_SOAK=1 $(BIN)/python -m pytest tests/end_to_end/test_every_model.py -n $(JOBS) -q
+	CELOSIA_SOAK=1 $(BIN)/python -m pytest tests/lockstep -q -s
+
+isa-coverage: $(VENV)/.installed-test
+	$(BIN)/python tests/support/soak.py --seconds 600
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

