@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 BENCH  ?=
 
-.PHONY: run test soak isa-coverage lint types check fuzz bench bench-record clean
+.PHONY: run test soak isa-coverage formal formal-mutants verify lint types check fuzz bench bench-record clean
 
 run: $(VENV)/.installed
 	$(BIN)/celosia demo
@@ -32,6 +32,17 @@ types: $(VENV)/.installed-test
 	MYPYPATH=build/types $(abspath $(BIN))/mypy --config-file pyproject.toml -p celosia
 
 check: lint types test
+
+# Properties of the gateware, each proved or checked to a bound; and a broken design for each that must fail it.
+formal: $(VENV)/.installed-test
+	$(BIN)/python tests/formal/run.py --jobs $(JOBS)
+
+formal-mutants: $(VENV)/.installed-test
+	$(BIN)/python tests/formal/run.py --mutants --jobs $(JOBS)
+
+# Everything that checks the gateware: hours.
+verify: test formal formal-mutants soak
+	CELOSIA_SOAK=1 $(BIN)/python -m pytest tests/cosim tests/golden -n $(JOBS) -q
 
 fuzz: $(VENV)/.installed-test
 	$(BIN)/python tests/fuzz/fuzz_importer.py --count 2000

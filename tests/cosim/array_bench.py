@@ -4,6 +4,7 @@ from itertools import zip_longest
 
 import cocotb
 import numpy as np
+from blocks import packed, unpacked
 from celosia.rtl.contract.fabric import Fabric
 from celosia.rtl.signatures import FirMode, pixel_tags
 from celosia.sim.cosim import parameters
@@ -19,17 +20,6 @@ IDLE = {"swap": 0, "mode": 0, "weight_valid": 0, "weight_start": 0, "tags": 0}
 def drive(dut, values):
     for name, value in values.items():
         getattr(dut, f"feed__{name}").value = value
-
-
-def packed(vector, width):
-    """Signed lanes of so many bits as one integer, lane 0 lowest."""
-    return sum((lane & (1 << width) - 1) << n * width for n, lane in enumerate(vector))
-
-
-def unpacked(value, width, lanes):
-    """Signed lanes of a packed value."""
-    half = 1 << width - 1
-    return [((value >> lane * width & 2 * half - 1) ^ half) - half for lane in range(lanes)]
 
 
 async def start(dut):

@@ -1,9 +1,10 @@
 """cocotb bench of a whole fabric: the AXI models of cocotbext-axi around it, NumPy int64 as the judge."""
 import logging
-from itertools import repeat
 
 import cocotb
 import numpy as np
+from axi_memory import Memory, pause
+from blocks import SOAK, seeds
 from celosia.host.emit.emit import emit
 from celosia.host.schedule.schedule import schedule
 from celosia.rtl.contract.fabric import Fabric
@@ -22,14 +23,14 @@ from celosia.sim.cosim import parameters
 from celosia.sim.emulator import Emulator
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge, Timer
-from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiResp, AxiSlave, MemoryRegion
+from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiResp
 from support.networks import Network, get_tensor, put_program, put_tensor
-from support.wide_networks import WideNetwork
+from support.wide_networks import WideNetwork, random_network
 
 FABRIC = Fabric(**parameters()["fabric"])
 PERIOD = 10  # ns
-MOST_CYCLES = 20_000  # of one run
-TEST = {"timeout_time": 200_000 * PERIOD, "timeout_unit": "ns"}
+MOST_CYCLES = 400_000 if SOAK else 20_000  # of one run
+TEST = {"timeout_time": 10 * MOST_CYCLES * PERIOD, "timeout_unit": "ns"}
 MEMORY_BYTES = 1 << 16
 POLL = 40  # cycles between looks at STATUS
 
@@ -40,43 +41,21 @@ OFFERS = {  # the channels on which the fabric offers something, and what
 }
 
 
-class Memory(MemoryRegion):
-    """Behind the memory port; an access to the byte at ``broken``, or outside, is answered with SLVERR."""
-
-    def __init__(self, size):
-        super().__init__(size)
-        self.data = np.frombuffer(self.mem, np.uint8)
-        self.broken = None
-
-    def check(self, address, length):
-        if self.broken is not None and address <= self.broken < address + length:
-            raise ValueError(f"{self.broken:#x} is broken")
-
-    async def _read(self, address, length, **options):
-        self.check(address, length)
-        return await super()._read(address, length, **options)
-
-    async def _write(self, address, data, **options):
-        self.check(address, len(data))
-        await super()._write(address, data, **options)
-
-
 class Bench:
     """A fabric out of reset, its host and its memory."""
 
     def __init__(self, dut, seed):
         dut._log.setLevel(logging.ERROR)  # the models log every transfer below it
         self.dut, self.rng = dut, np.random.default_rng(seed)
-        self.memory = Memory(MEMORY_BYTES)
         self.host = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
-        self.slave = AxiSlave(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst, target=self.memory)
+        self.memory = Memory(AxiBus.from_prefix(dut, "m_axi"), dut.clk, dut.rst, size=MEMORY_BYTES)
 
     @classmethod
     async def start(cls, dut, *, seed):
         dut.clk.value = 0
         dut.rst.value = 0
         bench = cls(dut, seed)
-        cocotb.log.info("seed %d", seed)
+        cocotb.log.info("seed %s", seed)
         await Timer(1, "ns")
         dut.rst.value = 1  # before the first edge of the clock; the models see it rise
         await Timer(1, "ns")
@@ -88,11 +67,8 @@ class Bench:
 
     def pause(self, chance):
         """From now on every channel of both buses rests, at the bench's end, in so many of the cycles."""
-        for model in (self.host, self.slave):
-            write, read = model.write_if, model.read_if
-            for channel in (write.aw_channel, write.w_channel, write.b_channel,
-                            read.ar_channel, read.r_channel):
-                channel.set_pause_generator(self.rng.random() < chance for _ in repeat(None))
+        for model in (self.host, self.memory):
+            pause(model, lambda: self.rng.random() < chance)
 
     async def read(self, reg, size=4):
         """A register, or with ``size`` 8 it and the next as one number."""
@@ -158,9 +134,9 @@ async def watch(dut):
 class Case:
     """A network as a program in the bench's memory, with the values it must compute."""
 
-    def __init__(self, bench, network):
+    def __init__(self, bench, network, outputs=None):
         self.bench, self.network = bench, network
-        self.program = emit(schedule(network.plan(), FABRIC))
+        self.program = emit(schedule(network.plan(outputs), FABRIC))
         self.run, = self.program.steps
         assert self.program.dram_bytes <= MEMORY_BYTES
         put_program(bench.memory.data, self.program)
@@ -195,9 +171,9 @@ class Case:
         return cycles
 
 
-async def checked(bench, network):
+async def checked(bench, network, outputs=None):
     """Set up, and one good run."""
-    case = Case(bench, network)
+    case = Case(bench, network, outputs)
     await case.set_up()
     await case.check()
     return case
@@ -264,7 +240,7 @@ async def matrix_products_of_any_shape(dut):
     rng = bench.rng
     rows, cols = FABRIC.rows, FABRIC.cols
     shapes = [(1, 1, 1), (rows, rows, cols), (1, 3 * rows + 1, 2 * cols + 1)]
-    shapes += [tuple(rng.integers(1, most) for most in (40, 30, 14)) for _ in range(3)]
+    shapes += [tuple(rng.integers(1, most) for most in (40, 30, 14)) for _ in seeds(3, 30)]
     for pixels, depth, channels in shapes:
         network = Network(rng, (1, int(pixels), int(depth)))
         network.gemm(0, int(channels))
@@ -275,7 +251,7 @@ async def matrix_products_of_any_shape(dut):
 async def convolutions_of_any_shape(dut):
     bench = await Bench.start(dut, seed=3)
     rng = bench.rng
-    for index in range(6):
+    for index in seeds(6, 60):
         height, width, depth, channels, *kernel = (int(n) for n in rng.integers(1, (7, 7, 8, 10, 4, 4)))
         dilation = tuple(int(n) for n in rng.integers(1, 3, 2))
         reach = [(size - 1) * step for size, step in zip(kernel, dilation, strict=True)]
@@ -286,6 +262,55 @@ async def convolutions_of_any_shape(dut):
                      multiplier=multiplier, dilation=dilation, padding=padding,
                      stride=tuple(int(n) for n in rng.integers(1, 3, 2)), pad_value=int(rng.integers(-9, 9)))
         await checked(bench, network)
+
+
+@cocotb.test(**TEST)
+async def depthwise_layers_of_any_shape(dut):
+    """One kernel row a pass, or several; 9-bit weights; sums, products and tables behind; one maximum."""
+    bench = await Bench.start(dut, seed=14)
+    rng = bench.rng
+
+    def number(low, high):
+        return int(rng.integers(low, high + 1))
+
+    firs = 0
+    for index in seeds(5, 60):
+        behind = [{}, {"table": True}, {"other": 0}, {"times": 0, "table": True}, {}][index % 5]
+        kernel = number(1, 4), number(1, 4)
+        network = WideNetwork(rng, (number(4, 7), number(4, 7), number(1, 6)))
+        if behind:
+            network.depthwise(0, kernel, weight_zero=number(-128, 127), pad_value=number(-9, 9), **behind)
+        else:
+            network.depthwise(0, kernel, stride=(number(1, 2), number(1, 2)), dilation=(1, number(1, 2)))
+        case = await checked(bench, network)
+        firs += any(stream.fir for stream in case.instructions(Stream))
+    assert firs
+    network = WideNetwork(rng, (6, 6, 5))
+    network.conv(0, 5, (3, 2), mode="window", maximum=True, stride=(number(1, 2), 1), padding=(0, 0, 0, 0))
+    case = await checked(bench, network)
+    assert all(stream.maximum for stream in case.instructions(Stream))
+
+
+@cocotb.test(**TEST)
+async def images_that_pass_in_strips(dut):
+    """Two images of which not even one fits twice, and a sum of both."""
+    if FABRIC.name != "3x5" and not SOAK:
+        return  # once is enough
+    bench = await Bench.start(dut, seed=15)
+    network = WideNetwork(bench.rng, (FABRIC.am_bytes * 4 // 5 // 48, 6, 8))
+    a = network.conv(0, 8, (3, 1), padding=(1, 1, 0, 0))
+    network.conv(a, 8, (1, 1), padding=(0, 0, 0, 0), other=a)
+    case = await checked(bench, network)
+    assert any(segment["strips"] for segment in case.program.memory["segments"])
+
+
+@cocotb.test(skip=not SOAK, **TEST)
+@cocotb.parametrize(seed=seeds(1, 16))
+async def networks_of_any_ten_layers(dut, seed):
+    """Of int8 images: the flip of uint8 is the host's."""
+    bench = await Bench.start(dut, seed=[16, seed])
+    bench.pause(0.1 * (seed % 4))
+    await checked(bench, *random_network(2 * seed))
 
 
 @cocotb.test(**TEST)
@@ -308,7 +333,7 @@ async def a_network_with_every_kind_of_layer(dut):
                 total += await bench.read(Reg.PROFILE_DATA)
         return total
 
-    for unit in Unit if FABRIC.profile_layers else []:
+    for unit in (Unit if SOAK else (Unit.LOAD, Unit.POST)) if FABRIC.profile_layers else []:
         assert 0 < await profile(unit, Cause.BUSY) <= await profile(unit, *Cause) <= cycles
     await bench.write(Reg.CONTROL, Control.CLEAR_PROFILE)
     assert await bench.end_run() == Status.DONE
@@ -389,7 +414,7 @@ async def reset_by_register_in_the_middle_of_a_run(dut):
     bench = await Bench.start(dut, seed=9)
     case = await checked(bench, small_network(bench.rng))
     cycles = await case.check()
-    for chance in (0, 0, 0.4):
+    for chance in [0, 0.4] * len(seeds(1, 10)):
         bench.pause(chance)
         await bench.start_run(case.run.address, case.run.count)
         await ClockCycles(dut.clk, int(bench.rng.integers(1, cycles // 2)))
@@ -404,7 +429,7 @@ async def reset_by_wire_in_the_middle_of_a_run(dut):
     bench = await Bench.start(dut, seed=10)
     case = await checked(bench, small_network(bench.rng))
     cycles = await case.check()
-    for chance in (0, 0, 0.4):
+    for chance in [0, 0.4] * len(seeds(1, 10)):
         bench.pause(chance)
         await bench.start_run(case.run.address, case.run.count)
         await ClockCycles(dut.clk, int(bench.rng.integers(1, cycles // 2)))
@@ -435,7 +460,7 @@ async def a_memory_that_is_silent_keeps_it_busy(dut):
     """The watchdog speaks at once, but until the memory has answered nothing can be cleared."""
     bench = await Bench.start(dut, seed=12)
     case = await checked(bench, small_network(bench.rng))
-    silent = bench.slave.read_if.r_channel
+    silent = bench.memory.read_if.r_channel
     silent.pause = True
     await bench.start_run(case.run.address, case.run.count, watchdog=100)
     await ClockCycles(dut.clk, 300)
