@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 BENCH  ?=
 
-.PHONY: run test soak isa-coverage formal formal-mutants verify lint types check fuzz bench bench-record clean
+.PHONY: run test soak isa-coverage formal formal-mutants mutation coverage verify lint types check fuzz bench bench-record clean
 
 run: $(VENV)/.installed
 	$(BIN)/celosia demo
@@ -39,6 +39,13 @@ formal: $(VENV)/.installed-test
 
 formal-mutants: $(VENV)/.installed-test
 	$(BIN)/python tests/formal/run.py --mutants --jobs $(JOBS)
+
+# Breaks the gateware in many places and says which tests notice; goes on where it was interrupted.
+mutation: $(VENV)/.installed-test
+	$(BIN)/python tests/mutation/run.py --count 120 --jobs $(JOBS)
+
+coverage: $(VENV)/.installed-test
+	$(BIN)/python tests/coverage_report/run.py
 
 # Everything that checks the gateware: hours.
 verify: test formal formal-mutants soak

@@ -370,6 +370,7 @@ async def rerun(ctx, bench):
     program = random_program(bench.rng, 25)
     await bench.start(ctx, program)
     assert ctx.get(bench.dut.control.fault) == Fault.NONE.value
+    assert ctx.get(bench.dut.control.fault_address) == ctx.get(bench.dut.control.fault_unit) == 0
     await bench.finish(ctx)
     check_order(program, bench.units)
     assert ctx.get(bench.dut.control.finished) and ctx.get(bench.dut.control.retired) == len(program)
