@@ -36,7 +36,6 @@ class Store:
     space : Space
     capacity : words
     stride : bytes that a word takes in DRAM
-    ring_least, ring_wanted : words of the ring that blocks which do not stay pass through
     """
 
     def __init__(self, space: Space, capacity: int, stride: int):
@@ -59,7 +58,7 @@ class Store:
         return self._known[key]
 
     def plan(self, *, ring_least: int, ring_wanted: int) -> None:
-        """Decide what stays."""
+        """Decide what stays; the ring, in words, is for the blocks that do not."""
         self.residency = plan_residency(
             [len(block.data) for block in self.blocks], self.capacity, ring_least=ring_least,
             ring_wanted=ring_wanted, gain=[(block.rounds, -block.uses) for block in self.blocks])

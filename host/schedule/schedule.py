@@ -329,10 +329,7 @@ class _Scheduler:
         """Fill a whole image before a layer writes its part."""
         assert layer.fill is not None
         height, width, channels = layer.image
-        gap = view.layout.pitch - width * channels
-        for row in range(height) if gap else range(1):
-            self.items += self._fill(view.at(row, 0), 1, width * channels * (1 if gap else height), 0,
-                                     layer.fill, tag)
+        self.items += self._fill(view.at(0, 0), height, width * channels, view.layout.pitch, layer.fill, tag)
 
     def _strips(self, segment: Segment, group: Group, whole: Views) -> None:
         """Layers with images that are not whole, some rows at a time."""
@@ -495,7 +492,7 @@ class _Scheduler:
         top, bottom = self._rows_read(layer, area)
         left = area.x * stride_x - layer.padding[2]
         right = (left + (area.width - 1) * area.step_x * stride_x + (layer.kernel[1] - 1) * dilation_x + 1)
-        what: dict[str, int] = {}
+        what = {"x_step": stride_x * channels, "y_step": stride_y * layout.pitch}
         low, reads = tile.channel, tile.reads
         if tile.fir is not None:
             what = {"fir": 1, "line": line_of(layer, tile.fir, layout, area.width), "taps": tile.fir.taps,
@@ -503,9 +500,7 @@ class _Scheduler:
                     "stride_x": 1 if dilation_x > 1 else stride_x,
                     "stride_y": 1 if dilation_y > 1 else stride_y,
                     "x_step": dilation_x * channels, "y_step": dilation_y * layout.pitch}
-        else:
-            what = {"x_step": stride_x * channels, "y_step": stride_y * layout.pitch}
-        if layer.mode == "window":
+        elif layer.mode == "window":
             what |= {"u_count": layer.kernel[1], "v_count": layer.kernel[0], "maximum": layer.maximum,
                      "u_step": dilation_x * channels, "v_step": dilation_y * layout.pitch}
         elif layer.mode == "dense" and layer.kernel == (1, 1):
