@@ -5,18 +5,20 @@ BIN    := $(VENV)/bin
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 BENCH  ?=
 
-.PHONY: run test soak isa-coverage formal formal-mutants mutation coverage verify lint types check fuzz bench bench-record clean
+.PHONY: run test soak isa-coverage formal formal-mutants mutation coverage verification-table verify \
+	operators lint types check fuzz bench bench-record clean
 
 run: $(VENV)/.installed
 	$(BIN)/celosia demo
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -q -o junit_family=xunit1 \
+		--junitxml=build/verification/tests.xml
 
 # What takes too long for every change: all golden samples of the largest networks on the RTL, random programs
 # on random fabrics against the emulator (CELOSIA_SOAK_SECONDS, half an hour unless said otherwise).
 soak: $(VENV)/.installed-test
-	CELOSIA_SOAK=1 $(BIN)/python -m pytest tests/end_to_end/test_every_model.py -n $(JOBS) -q
+	CELOSIA_SOAK=1 $(BIN)/python -m pytest tests/end_to_end -n $(JOBS) -q
 	CELOSIA_SOAK=1 $(BIN)/python -m pytest tests/lockstep -q -s
 
 isa-coverage: $(VENV)/.installed-test
@@ -47,12 +49,23 @@ mutation: $(VENV)/.installed-test
 coverage: $(VENV)/.installed-test
 	$(BIN)/python tests/coverage_report/run.py
 
+# The table of docs/verification.md, from the results of the targets above.
+verification-table: $(VENV)/.installed-test
+	$(BIN)/python tests/verification.py --record
+
 # Everything that checks the gateware: hours.
-verify: test formal formal-mutants soak
+verify: test formal formal-mutants isa-coverage soak mutation coverage
 	CELOSIA_SOAK=1 $(BIN)/python -m pytest tests/cosim tests/golden -n $(JOBS) -q
+	$(BIN)/python tests/verification.py --record
+
+# docs/operators.md: every operator of TFLite and ONNX with its place.
+operators: $(VENV)/.installed-test
+	$(BIN)/python docs/operators.py
 
 fuzz: $(VENV)/.installed-test
 	$(BIN)/python tests/fuzz/fuzz_importer.py --count 2000
+	$(BIN)/python tests/fuzz/fuzz_onnx.py --count 2000
+	$(BIN)/python tests/fuzz/fuzz_nnef.py --count 2000
 
 # The gate itself is a test (tests/bench); these show the figures, and record those of a release.
 bench: $(VENV)/.installed

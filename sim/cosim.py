@@ -50,14 +50,19 @@ def inputs() -> list[str]:
     return os.environ[INPUTS].split()
 
 
-def verilog(component: wiring.Component, *, name: str) -> str:
-    """The component as Verilog: member ``a.b`` is port ``a__b``; the clock is ``clk``, the reset ``rst``."""
+def verilog(component: wiring.Component, *, name: str, processes: bool = True) -> str:
+    """The component as Verilog: member ``a.b`` is port ``a__b``; the clock is ``clk``, the reset ``rst``.
+
+    With ``processes``, whose models are compiled faster, as Amaranth has them; else as plain assignments:
+    Icarus does not run an ``always @*`` before one of its inputs changes.
+    """
+    steps = (("proc -nomux -norom", "memory_collect", "write_verilog -norename -noattr") if processes else
+             ("proc", "memory_collect", "write_verilog -noattr"))
     with TemporaryDirectory() as folder:
         source, target = Path(folder, "design.il"), Path(folder, "design.v")
         source.write_text(rtlil.convert(component, name=name, emit_src=False))
         design = libyosys.Design()
-        for step in (f"read_rtlil {source}", "proc -nomux -norom", "memory_collect",
-                     f"write_verilog -norename -noattr {target}"):
+        for step in (f"read_rtlil {source}", *steps[:-1], f"{steps[-1]} {target}"):
             libyosys.run_pass(f"tee -q {step}", design)
         return target.read_text()
 
@@ -80,7 +85,8 @@ def cosimulate(component: wiring.Component, bench: Path, *, folder: Path, name: 
 
     Its ports are its members, see ``verilog``.
     """
-    cosimulate_verilog(verilog(component, name=name), bench, folder=folder, name=name, **values)
+    text = verilog(component, name=name, processes=_simulator() == "verilator")
+    cosimulate_verilog(text, bench, folder=folder, name=name, **values)
 
 
 def cosimulate_verilog(text: str, bench: Path, *, folder: Path, name: str, **values: Any) -> None:
@@ -107,7 +113,7 @@ def cosimulate_verilog(text: str, bench: Path, *, folder: Path, name: str, **val
     source, visible = folder / f"{name}.v", folder / f"{name}.vlt"
     source.write_text(text)
     build, results = folder / "build", folder / "results.xml"
-    simulator = os.environ.get(SIMULATOR, "verilator")
+    simulator = _simulator()
     settings = {PARAMETERS: json.dumps(values), INPUTS: " ".join(_ports(text, name, "input"))}
     sources, flags = [source], list[str]()
     if simulator == "verilator":
@@ -137,13 +143,19 @@ def cosimulate_verilog(text: str, bench: Path, *, folder: Path, name: str, **val
         raise CosimError(f"{bench.name} on {name}: {failed} of {tests} tests failed\n{_tail(log)}")
 
 
+def _simulator() -> str:
+    return os.environ.get(SIMULATOR, "verilator")
+
+
 def _ports(text: str, name: str, directions: str) -> list[str]:
     """The names of the module's ports; ``directions`` is a regular expression."""
     module = re.search(rf"^module {re.escape(name)}\(.*?^endmodule", text, re.DOTALL | re.MULTILINE)
     if module is None:
         raise CosimError(f"the Verilog has no module {name}")
-    return re.findall(rf"^ *(?:{directions}) (?:wire |reg )?(?:signed )?(?:\[\d+:\d+\] )?(\w+);", module[0],
-                      re.MULTILINE)
+    named = set(re.findall(r"\w+", module[0].partition(";")[0]))  # functions in it have inputs as well
+    return [port for port in re.findall(
+        rf"^ *(?:{directions}) (?:wire |reg )?(?:signed )?(?:\[\d+:\d+\] )?(\w+);", module[0], re.MULTILINE)
+        if port in named]
 
 
 def _ports_public(text: str, name: str) -> str:

@@ -3,18 +3,27 @@
 Why a proof is possible. The framework's formula f, from biased sum to stored value, is non-decreasing and has
 at most 256 levels, so it is fully described by its thresholds: T_v, the least sum with f >= v. The hardware
 computes ``((P(x) + r) >> shift) + zero`` with ``P(x) = (x * mult) >> PRODUCT_DROP``, non-decreasing as
-well on either side of zero, where r is constant. It reaches v exactly if ::
+well on either side of zero, where r is constant. With ``R = r << PRODUCT_DROP``, so that nothing need be
+dropped, it reaches v exactly if ::
 
-    P(x) + r >= K_v        with K_v = (v - zero) << shift
+    x * mult + R >= K_v        with K_v = (v - zero) << (shift + PRODUCT_DROP)
 
 so it equals f on one side of zero if and only if, for each v, the first sum there that must reach v does
 and the last that must not does not::
 
-    K_v - P(T_v)  <=  r  <  K_v - P(T_v - 1)
+    K_v - T_v * mult  <=  R  <  K_v - (T_v - 1) * mult
 
 (with one half only where T_v lies beyond an end of that side). For given mult and shift each rounding
 constant thus lies in the intersection of 255 intervals. Eliminating r from pairs of these instead gives the
 exact interval of multipliers that can work at all.
+
+A record with ``even`` makes n - 1 of an odd n whose fraction is near 0, and n + 1 where it is near 1.
+So as the sum grows, the result goes from an even number to the odd one above a little later, and from an odd
+one to the even one above a little earlier: by w, the reach of the tie between them, far below one half. That
+is non-decreasing still, and all of the above holds with K_v + w for odd and K_v - w for even v - zero. With
+the exact scale and r = 1/2 it is the rounding of a float32 product itself, save two things. Sums beyond 2**24
+are rounded in float32, too. And a product at exactly w from its tie must become the tie on both sides, but in
+the record does so on one: a constant or a multiplier a little beside the exact one mends that.
 
 Sums are arrays of shape [points, channels] throughout.
 """
@@ -25,7 +34,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from ...rtl.contract.numerics import MULT_BITS, PRODUCT_DROP, SHIFT_BITS, Channel
+from ...rtl.contract.numerics import MULT_BITS, PRODUCT_DROP, SHIFT_BITS, TIE_BITS, Channel
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -105,8 +114,8 @@ class _Side:
 
     def roundings(self, goals: Ints, mult: Ints) -> tuple[Ints, Ints]:
         """The interval of rounding constants of each channel, empty where least > most."""
-        reach_it = goals - ((self.must * mult) >> PRODUCT_DROP)
-        stay_below = goals - 1 - ((self.not_yet * mult) >> PRODUCT_DROP)
+        reach_it = -((self.must * mult - goals) >> PRODUCT_DROP)
+        stay_below = (goals - 1 - self.not_yet * mult) >> PRODUCT_DROP
         return (np.max(reach_it, axis=0, initial=ROUND_MIN, where=self.must_bound),
                 np.min(stay_below, axis=0, initial=ROUND_MAX, where=self.not_yet_bound))
 
@@ -114,12 +123,11 @@ class _Side:
         """The interval of multipliers of one channel that leave room for r; empty if least > most.
 
         Level i must be reached at ``must[i]`` and level j not at ``not_yet[j]``:
-        ``goal_i - m*must_i <= r < goal_j - m*not_yet_j`` (times 2**PRODUCT_DROP), so
-        ``m * (must_i - not_yet_j) > goal_i - goal_j``.
+        ``goal_i - m*must_i <= R < goal_j - m*not_yet_j``, so ``m * (must_i - not_yet_j) > goal_i - goal_j``.
         """
         up, down = self.must_bound[:, channel], self.not_yet_bound[:, channel]
         run = self.must[up, channel][:, None] - self.not_yet[down, channel]
-        rise = (goals[up, channel][:, None] - goals[down, channel]) << PRODUCT_DROP
+        rise = goals[up, channel][:, None] - goals[down, channel]
         ahead, behind = run > 0, run < 0
         if (~ahead & ~behind & (rise >= 0)).any():
             return 1, 0
@@ -128,10 +136,16 @@ class _Side:
         return int(least), int(most)
 
 
-def nominal_scale(scale: npt.NDArray[np.float64]) -> tuple[Ints, Ints]:
-    """(mult, shift) nearest to each scale, with the greatest shift and so the finest multiplier."""
+def nominal_scale(scale: npt.NDArray[np.float64], even: bool = False) -> tuple[Ints, Ints]:
+    """(mult, shift) nearest to each scale, with the greatest shift and so the finest multiplier.
+
+    With ``even`` the greatest that such a record can have. Then the multiplier has 24 bits at least, those
+    of a float32, for scales from 2**-22 to 2**9.
+    """
     exponent = np.frexp(scale)[1].astype(np.int64)  # scale < 2**exponent
-    shift = np.clip(MULT_BITS - exponent - PRODUCT_DROP, 0, SHIFT_MAX)
+    shift = np.clip(MULT_BITS - exponent - PRODUCT_DROP, 7 if even else 0, SHIFT_MAX)
+    if even:
+        shift -= (shift - 7) % 8
     mult = np.rint(np.ldexp(scale, shift + PRODUCT_DROP)).astype(np.int64)
     return np.minimum(mult, MULT_MAX), shift
 
@@ -144,27 +158,28 @@ class _Records:
     round_pos: Ints
     round_neg: Ints
     shift: Ints
+    even: Ints
 
 
-def prove(mult: Ints, rounds: Ints, shift: Ints, expected: Ints, sums: Ints, *, zero: int, low: int,
-          high: int) -> Flags:
+def prove(mult: Ints, rounds: Ints, shift: Ints, even: Ints, expected: Ints, sums: Ints, *, zero: int,
+          low: int, high: int) -> Flags:
     """Which channels' records (rounds are [2, channels]) give ``expected`` at each of their ``sums``.
 
     The sums are both ends of every run on which neither sign nor expected value changes. Hardware and formula
     being non-decreasing, they are then equal in between too.
     """
-    records = cast(Channel, _Records(mult, rounds[0], rounds[1], shift))
+    records = cast(Channel, _Records(mult, rounds[0], rounds[1], shift, even))
     made = Channel.apply_biased(records, sums, zero=zero, low=low, high=high)
     equal: Flags = (made == expected).all(axis=0)
     return equal
 
 
 def solve(function: Function, *, bias: Ints, least: Ints, most: Ints, scale: npt.NDArray[np.float64],
-          zero: int, low: int, high: int) -> list[Solution | None]:
+          zero: int, low: int, high: int, ties_to_even: bool = False) -> list[Solution | None]:
     """Records of a layer's channels that provably equal ``function``, None for a channel without one.
 
-    Tries the multiplier nearest to ``scale``, then MULTIPLIERS_TRIED from the interval of those that the
-    thresholds allow.
+    Tries the multiplier nearest to ``scale``, without and then with ``even``. Channels that still have no
+    record cost more time: MULTIPLIERS_TRIED from the interval of those that the thresholds allow.
 
     Parameters
     ----------
@@ -178,6 +193,8 @@ def solve(function: Function, *, bias: Ints, least: Ints, most: Ints, scale: npt
         Slope of the formula: exact, or a good guess.
     zero, low, high : int
         Output zero point and limits, as the POST instruction will have them.
+    ties_to_even : bool
+        Whether the fabric knows ``even``.
     """
     levels = np.arange(low + 1, high + 1, dtype=np.int64)
     safe = np.maximum(scale, 2.0**-60)
@@ -186,40 +203,65 @@ def solve(function: Function, *, bias: Ints, least: Ints, most: Ints, scale: npt
     sides = (_Side.of(thresholds, np.maximum(least, 0), most),
              _Side.of(thresholds, least, np.minimum(most, -1)))
 
-    mult, shift = nominal_scale(scale)
-    goals = (levels[:, None] - zero) << shift
-    found, rounds = _roundings(sides, goals, mult, shift)
-    for c in np.flatnonzero(~found).tolist():
-        candidates = _candidates([side.multipliers(goals, c) for side in sides])
-        copies = np.full(len(candidates), c)  # the same channel once for each candidate
-        good, choice = _roundings([side.take(copies) for side in sides], goals[:, copies], candidates,
-                                  shift[copies])
-        if good.any():
-            best = int(good.argmax())
-            found[c], mult[c], rounds[:, c] = True, candidates[best], choice[:, best]
+    found, rounds = np.zeros(len(scale), np.bool_), np.zeros((2, len(scale)), np.int64)
+    mult, shift, even = (np.zeros(len(scale), np.int64) for _ in range(3))
+    for find in (_nominal, _search):
+        for kind in range(1 + ties_to_even):
+            left = np.flatnonzero(~found)
+            mult[left], shift[left] = nominal_scale(scale[left], even=bool(kind))
+            goals = _goals(levels - zero, shift[left], even=bool(kind))
+            found[left], mult[left], rounds[:, left] = find(
+                [side.take(left) for side in sides], goals, mult[left], shift[left])
+            even[left] = kind
 
     value = function(np.stack([least, most]))
     flat = ~found & (value[0] == value[1])  # one level needs no multiplier
-    mult[flat], shift[flat], rounds[:, flat] = 0, 0, value[0, flat] - zero
+    mult[flat], shift[flat], even[flat], rounds[:, flat] = 0, 0, 0, value[0, flat] - zero
     found |= flat
 
     zeros = np.zeros_like(least)
     ends = np.clip(np.concatenate([thresholds, thresholds - 1, [least, most, zeros - 1, zeros]]), least, most)
     expected = function(ends)
     steps = ((thresholds > least) & (thresholds <= most)).sum(axis=0)
-    found &= prove(mult, rounds, shift, expected, ends, zero=zero, low=low, high=high)
-    columns = zip(*(values.tolist() for values in (found, bias, mult, *rounds, shift, steps, least, most)),
-                  strict=True)
-    return [Solution(Channel(bias=b, mult=m, round_pos=pos, round_neg=neg, shift=s), count, first, last)
-            if ok else None for ok, b, m, pos, neg, s, count, first, last in columns]
+    found &= prove(mult, rounds, shift, even, expected, ends, zero=zero, low=low, high=high)
+    columns = zip(*(values.tolist() for values in
+                    (found, bias, mult, *rounds, shift, even, steps, least, most)), strict=True)
+    return [Solution(Channel(bias=b, mult=m, round_pos=pos, round_neg=neg, shift=s, even=e), count, *ends)
+            if ok else None for ok, b, m, pos, neg, s, e, count, *ends in columns]
 
 
-def _roundings(sides: Sequence[_Side], goals: Ints, mult: Ints, shift: Ints) -> tuple[Flags, Ints]:
-    """Which channels have rounding constants for their multiplier, and which: int64[2, channels]."""
+def _goals(steps: Ints, shift: Ints, even: bool = False) -> Ints:
+    """K[i, c]: what product and rounding constant must come to for the shifted value ``steps[i]``."""
+    point = shift + PRODUCT_DROP
+    goals = steps[:, None] << point
+    if not even:
+        return goals
+    tie = np.where(steps > 0, steps - 1, -steps)  # the size, without its half, of the one at steps - 1/2
+    reach = np.frexp(np.minimum(tie, 255))[1].astype(np.int64)[:, None] - TIE_BITS + point  # log2 of w
+    unit = np.int64(1) << np.maximum(reach, 0)
+    return np.where((steps & 1 == 1)[:, None], goals + unit, goals - np.where(reach < 0, 0, unit))
+
+
+def _nominal(sides: Sequence[_Side], goals: Ints, mult: Ints, shift: Ints) -> tuple[Flags, Ints, Ints]:
+    """Which channels have rounding constants for their multiplier; it; and the constants [2, channels]."""
     bounds = [side.roundings(goals, mult) for side in sides]
     half = (np.int64(1) << shift) >> 1
-    return (np.all([first <= last for first, last in bounds], axis=0),
+    return (np.all([first <= last for first, last in bounds], axis=0), mult,
             np.array([np.clip(half, first, last) for first, last in bounds]))
+
+
+def _search(sides: Sequence[_Side], goals: Ints, mult: Ints, shift: Ints) -> tuple[Flags, Ints, Ints]:
+    """The same with another multiplier in place of the nominal one."""
+    found, mult, rounds = np.zeros(len(mult), np.bool_), mult.copy(), np.zeros((2, len(mult)), np.int64)
+    for c in range(len(mult)):
+        candidates = _candidates([side.multipliers(goals, c) for side in sides])
+        copies = np.full(len(candidates), c)  # the same channel once for each candidate
+        good, _, choice = _nominal([side.take(copies) for side in sides], goals[:, copies], candidates,
+                                   shift[copies])
+        if good.any():
+            best = int(good.argmax())
+            found[c], mult[c], rounds[:, c] = True, candidates[best], choice[:, best]
+    return found, mult, rounds
 
 
 def _candidates(intervals: Sequence[tuple[int, int]]) -> Ints:

@@ -60,6 +60,9 @@ class Fabric:
         (isa.Stream, FIR mode); 0 for one kernel row a pass.
     tables : int
         256-byte tables of unary functions that post-processing keeps; 0 leaves the unit out.
+    ties_to_even : bool
+        Requantisation can round as a product in float32 does (numerics.Channel, ``even``); ONNX models want
+        it.
     bus_bytes : int
         Bytes of a beat on the memory port: 4, 8 or 16.
     max_burst : int
@@ -90,6 +93,7 @@ class Fabric:
     weight_bits: int = 9
     line_depth: int = 256
     tables: int = 4
+    ties_to_even: bool = True
     bus_bytes: int = 8
     max_burst: int = 16
     outstanding: int = 4
@@ -98,8 +102,12 @@ class Fabric:
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            if item.name != "name" and not isinstance(getattr(self, item.name), int):
-                raise FabricError(f"{item.name} must be a whole number, not {getattr(self, item.name)!r}")
+            value = getattr(self, item.name)
+            if item.name == "ties_to_even":
+                if not isinstance(value, bool):
+                    raise FabricError(f"{item.name} must be true or false, not {value!r}")
+            elif item.name != "name" and not isinstance(value, int):
+                raise FabricError(f"{item.name} must be a whole number, not {value!r}")
         self._within("rows", 1, 32)
         self._within("cols", 1, 32)
         most = min(self.rows, self.cols)

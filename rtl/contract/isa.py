@@ -31,7 +31,7 @@ bytes and, with the strides, multiples of the bus width.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -58,7 +58,7 @@ from .numerics import Add, Channel, Product, wrap
 if TYPE_CHECKING:
     from .machine import Machine, Tile
 
-ISA_VERSION = 2
+ISA_VERSION = 3
 INSTRUCTION_BYTES = 32
 TOKEN_MAX = 63
 ROW_BYTES_BITS = 20
@@ -633,7 +633,10 @@ class Post(Instruction):
             acc = Product.unpack(records[-1].tobytes()).apply(acc, other)
         q = np.empty_like(acc)
         for c in range(self.channels):
-            q[:, c] = Channel.unpack(records[c].tobytes()).apply(
+            record = Channel.unpack(records[c].tobytes())
+            if not fabric.ties_to_even:
+                record = replace(record, even=0)
+            q[:, c] = record.apply(
                 acc[:, c], zero=self.zero, low=self.low, high=self.high, acc_width=fabric.acc_width
             )
         if self.add:

@@ -14,6 +14,10 @@ PRODUCT_DROP = 15
 """Low bits of the product ``biased * mult`` that are dropped before the rounding constant is added."""
 MULT_BITS = 31
 SHIFT_BITS = 5
+TIE_BITS = 25
+"""Bits of a fraction that tell whether float32 makes a tie of it: its 24, and one more for 1/2 itself."""
+TIE_SPARE = TIE_BITS - PRODUCT_DROP - 7
+"""So many bits less has the shortest fraction; zeros take their places."""
 ADD_MULT_BITS = 27
 ADD_CONSTANT_BITS = 48
 ADD_SHIFT_BITS = 6
@@ -37,6 +41,14 @@ class Channel:
     Dropping PRODUCT_DROP bits early loses nothing: it equals a rounding constant that is a multiple of
     2**PRODUCT_DROP. The scale is mult / 2**(shift + PRODUCT_DROP).
 
+    With ``even`` it rounds as float32 does, a tie to the even neighbour. Let n be what the shift leaves and f
+    the fraction that it drops (of the whole product, plus the rounding constant). With a rounding constant of
+    one half, n is the product rounded; it is close to the tie t = n - 1/2 if f is close to 0, and to
+    t = n + 1/2 if f is close to 1. A float32 product becomes t if it is within 2**(e - 24) of it, where
+    2**e <= abs(t) < 2**(e + 1). So n - 1 takes the place of an odd n if f < 2**(e - 24), and n + 1 does if
+    f >= 1 - 2**(e - 24). Here e is at most 7, f has TIE_BITS = 25 bits, and the shift must be 7, 15, 23 or
+    31: with others, or on a fabric without ``ties_to_even``, ``even`` is ignored.
+
     Parameters
     ----------
     bias : int
@@ -47,6 +59,8 @@ class Channel:
         Signed 32 bits.
     shift : int
         0 to 31.
+    even : int
+        1 for ties to even.
     """
 
     bias: int
@@ -54,6 +68,7 @@ class Channel:
     round_pos: int
     round_neg: int
     shift: int
+    even: int = 0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -62,24 +77,27 @@ class Channel:
             ("round_pos", -(2**31), 2**31 - 1),
             ("round_neg", -(2**31), 2**31 - 1),
             ("shift", 0, 2**SHIFT_BITS - 1),
+            ("even", 0, 1),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ProgramError(f"{name} is {getattr(self, name)}; a channel record holds {low} to {high}")
 
     def pack(self) -> bytes:
-        """The record: little-endian bias, mult, round_pos, round_neg, shift, 32 bits each."""
-        return struct.pack("<iIiiI", self.bias, self.mult, self.round_pos, self.round_neg, self.shift)
+        """The record: little-endian bias, mult, round_pos, round_neg, 32 bits each, shift (8), even (24)."""
+        last = self.shift | self.even << 8
+        return struct.pack("<iIiiI", self.bias, self.mult, self.round_pos, self.round_neg, last)
 
     @classmethod
     def unpack(cls, record: bytes) -> "Channel":
         """The inverse of pack; bits that mean nothing are ignored, as the hardware does."""
-        bias, mult, round_pos, round_neg, shift = struct.unpack("<iIiiI", record)
+        bias, mult, round_pos, round_neg, last = struct.unpack("<iIiiI", record)
         return cls(
             bias=bias,
             mult=mult & (2**MULT_BITS - 1),
             round_pos=round_pos,
             round_neg=round_neg,
-            shift=shift & (2**SHIFT_BITS - 1),
+            shift=last & (2**SHIFT_BITS - 1),
+            even=last >> 8 & 1,
         )
 
     def apply(self, acc: Ints, *, zero: int, low: int, high: int, acc_width: int = 32) -> Ints:
@@ -89,9 +107,29 @@ class Channel:
     def apply_biased(self, biased: Ints, *, zero: int, low: int, high: int) -> Ints:
         """The same from acc + bias on."""
         rounding = np.where(biased < 0, np.int64(self.round_neg), np.int64(self.round_pos))
-        scaled = ((biased * np.int64(self.mult)) >> np.int64(PRODUCT_DROP)) + rounding
-        out: Ints = np.clip((scaled >> np.int64(self.shift)) + zero, low, high)
+        product = biased * np.int64(self.mult)
+        shifted = ((product >> np.int64(PRODUCT_DROP)) + rounding) >> np.int64(self.shift)
+        if np.any(self.even):
+            total = product + (rounding << np.int64(PRODUCT_DROP))
+            shifted = shifted + to_even(total, shifted, np.int64(self.shift)) * np.int64(self.even)
+        out: Ints = np.clip(shifted + zero, low, high)
         return out
+
+
+def to_even(total: Ints, whole: Ints, shift: Ints | np.int64) -> Ints:
+    """What leads from ``whole``, total >> (shift + PRODUCT_DROP), to the even neighbour of a tie of float32.
+
+    -1, 1, or 0 where there is no tie, as Channel says of ``even``.
+    """
+    point = shift + PRODUCT_DROP
+    fraction = ((total - (whole << point)) << TIE_SPARE) >> np.maximum(point + TIE_SPARE - TIE_BITS, 0)
+    above = fraction >> np.int64(TIE_BITS - 1)  # the tie is whole + 1/2; else whole - 1/2
+    distance = np.where(above, 2**TIE_BITS - 1 - fraction, fraction)
+    tie = np.where(whole < 0, -whole - above, whole - 1 + above)  # its size, without the half
+    bits = np.frexp(np.clip(tie, 0, 255))[1]
+    near = (whole & 1 == 1) & (distance >> bits.astype(np.int64) == 0) & (shift % 8 == 7)
+    out: Ints = np.where(near, 2 * above - 1, 0)
+    return out
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,6 +44,7 @@ PRESETS: dict[str, Fabric] = {
             weight_bits=8,
             line_depth=0,
             tables=1,
+            ties_to_even=False,
             bus_bytes=4,
             queue_depth=1,
             outstanding=1,

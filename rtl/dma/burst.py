@@ -43,7 +43,8 @@ class BurstSplitter(wiring.Component):
     Members
     -------
     command : ``In(stream.Signature(command_layout(bytes_bits)))``
-        Bits of the address below a beat are ignored; ``bytes`` is at least 1.
+        Bits of the address below a beat are ignored. A command of 0 bytes, which only an illegal instruction
+        gives, makes no burst: nothing that a program says breaks the rules of the bus.
     burst : ``Out(stream.Signature(BURST))``
     """
 
@@ -83,7 +84,7 @@ class BurstSplitter(wiring.Component):
             m.d.sync += [block.eq(block + 1), first.eq(0), blocks_left.eq(blocks_left - 1)]
         with m.If(command.ready):
             m.d.sync += [
-                active.eq(command.valid),
+                active.eq(command.valid & (command.p.bytes != 0)),
                 marked.eq(command.p.last),
                 first.eq(start[:block_bits]),
                 block.eq(start[block_bits:]),

@@ -1,5 +1,5 @@
 """What a post-processing lane knows about its channels: each field kept where the pipeline needs it."""
-from amaranth import Module, signed, unsigned
+from amaranth import Cat, Module, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -23,6 +23,7 @@ CHANNEL_RECORD = data.FlexibleLayout(RECORD_BITS, {
     "round_pos": data.Field(signed(32), 64),
     "round_neg": data.Field(signed(32), 96),
     "shift": data.Field(unsigned(SHIFT_BITS), 128),
+    "even": data.Field(1, 136),
 })
 """A parameter record as ``numerics.Channel.pack`` writes it."""
 
@@ -58,7 +59,7 @@ class ParameterStore(wiring.Component):
 
         cycle     t       t+1     t+mult   t+rounding                 t+shift
         i_group   group
-        field             o_bias  o_mult   o_round_pos, o_round_neg   o_shift
+        field             o_bias  o_mult   o_round_pos, o_round_neg   o_shift, o_even
 
     A record may be written LATENCY_LAST cycles after the last ``i_group`` that wants the old one, or later,
     and ``i_group`` may ask for it from the next cycle on.
@@ -70,13 +71,15 @@ class ParameterStore(wiring.Component):
     acc_width : int
         Bits of a partial sum; the bias is added modulo 2**acc_width, so that only these bits are kept.
     mult, rounding, shift : int
-        Cycles from i_group to ``o_mult``, to both ``o_round``, and to ``o_shift``; 1 or more.
+        Cycles from i_group to ``o_mult``, to both ``o_round``, and to ``o_shift`` and ``o_even``; 1 or more.
+    ties_to_even : bool
+        Keep ``even`` as well; else o_even is 0.
 
     Members
     -------
     load : ``In(RecordPort(groups))``
     i_group : ``In(range(groups))``
-    o_bias, o_mult, o_round_pos, o_round_neg, o_shift
+    o_bias, o_mult, o_round_pos, o_round_neg, o_shift, o_even
         The fields of numerics.Channel.
 
     Attributes
@@ -92,10 +95,11 @@ class ParameterStore(wiring.Component):
 
     LATENCY_BIAS = 1
 
-    def __init__(self, *, groups: int, acc_width: int, mult: int, rounding: int, shift: int):
+    def __init__(self, *, groups: int, acc_width: int, mult: int, rounding: int, shift: int,
+                 ties_to_even: bool = True):
         if groups < 1:
             raise ValueError(f"groups is {groups}; a lane serves at least 1 channel")
-        self.groups = groups
+        self.groups, self.ties_to_even = groups, ties_to_even
         self.LATENCY_MULT, self.LATENCY_ROUND, self.LATENCY_SHIFT = mult, rounding, shift
         self.LATENCY_LAST = max(mult, rounding, shift)
         super().__init__({
@@ -105,25 +109,27 @@ class ParameterStore(wiring.Component):
             "o_mult": Out(MULT_BITS),
             "o_round_pos": Out(signed(32)),
             "o_round_neg": Out(signed(32)),
-            "o_shift": Out(SHIFT_BITS),
+            "o_shift": Out(SHIFT_BITS), "o_even": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        fields = (
-            (self.o_bias, self.load.record.bias, self.LATENCY_BIAS),
-            (self.o_mult, self.load.record.mult, self.LATENCY_MULT),
-            (self.o_round_pos, self.load.record.round_pos, self.LATENCY_ROUND),
-            (self.o_round_neg, self.load.record.round_neg, self.LATENCY_ROUND),
-            (self.o_shift, self.load.record.shift, self.LATENCY_SHIFT),
-        )
-        for out, field, latency in fields:
+        record = self.load.record
+        fields = {
+            "bias": (self.o_bias, record.bias, self.LATENCY_BIAS),
+            "mult": (self.o_mult, record.mult, self.LATENCY_MULT),
+            "round_pos": (self.o_round_pos, record.round_pos, self.LATENCY_ROUND),
+            "round_neg": (self.o_round_neg, record.round_neg, self.LATENCY_ROUND),
+            "shift": (Cat(self.o_shift, self.o_even), Cat(record.shift, record.even), self.LATENCY_SHIFT)
+                     if self.ties_to_even else (self.o_shift, record.shift, self.LATENCY_SHIFT),
+        }
+        for name, (out, field, latency) in fields.items():
             memory = Memory(shape=out.shape(), depth=self.groups, init=[])
-            m.submodules[out.name.removeprefix("o_")] = memory
+            m.submodules[name] = memory
             write, read = memory.write_port(), memory.read_port()
             m.d.comb += [
                 write.en.eq(self.load.valid), write.addr.eq(self.load.group), write.data.eq(field),
-                read.addr.eq(delay(m, self.i_group, latency - 1, name=f"group_{out.name}")),
+                read.addr.eq(delay(m, self.i_group, latency - 1, name=f"group_o_{name}")),
                 out.eq(read.data),
             ]
         return m

@@ -321,7 +321,9 @@ class PostProcess(wiring.Component):
             (("enable", self.table.enable), ("address", self.table.address), ("data", self.table.data)))
         for i in range(lanes):
             multiplier = OperandMultiplier(acc_width=fabric.acc_width)
-            lane, adder = Requantiser(acc_width=fabric.acc_width, groups=2 << len(group_s0)), ResidualAdder()
+            lane = Requantiser(acc_width=fabric.acc_width, groups=2 << len(group_s0),
+                               ties_to_even=fabric.ties_to_even)
+            adder = ResidualAdder()
             other = operands.r_data.word_select(i, 8).as_signed()
             m.submodules[f"multiplier_{i}"] = EnableInserter(moving)(multiplier)
             m.submodules[f"lane_{i}"] = EnableInserter(moving)(lane)

@@ -3,7 +3,7 @@ from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..contract.numerics import MULT_BITS, PRODUCT_DROP, SHIFT_BITS
+from ..contract.numerics import MULT_BITS, PRODUCT_DROP, SHIFT_BITS, TIE_BITS
 from ..memory.delay import delay
 from ..primitives.scaler import Scaler
 from .clamp import clamp
@@ -14,6 +14,7 @@ from .shift import SaturatingShift
 class Requantiser(wiring.Component):
     """``clamp(((((acc + bias) * mult) >> PRODUCT_DROP) + round) >> shift) + zero)``, one value every cycle.
 
+    With ``even`` in the record, the shifted value may be one more or less (SaturatingShift).
     No back-pressure and no enable: what enters comes out LATENCY cycles later, wanted or not::
 
         cycle   t       t+1        t+2      t+6       t+7           t+10       t+11    t+12
@@ -29,6 +30,8 @@ class Requantiser(wiring.Component):
         Bits of a partial sum, 20 to 32.
     groups : int
         Records of this lane (ParameterStore).
+    ties_to_even : bool
+        Whether there is ``even``; else it is ignored.
 
     Members
     -------
@@ -50,8 +53,8 @@ class Requantiser(wiring.Component):
     LATENCY_ZERO = LATENCY - 2
     LATENCY_LIMITS = LATENCY - 1
 
-    def __init__(self, *, acc_width: int = 32, groups: int = 1):
-        self.acc_width, self.groups = acc_width, groups
+    def __init__(self, *, acc_width: int = 32, groups: int = 1, ties_to_even: bool = True):
+        self.acc_width, self.groups, self.ties_to_even = acc_width, groups, ties_to_even
         super().__init__({
             "load": In(RecordPort(groups)),
             "i_acc": In(signed(acc_width)),
@@ -64,7 +67,7 @@ class Requantiser(wiring.Component):
         m = Module()
         m.submodules.parameters = parameters = ParameterStore(
             groups=self.groups, acc_width=self.acc_width, mult=self.LATENCY_BIASED,
-            rounding=self.LATENCY_SCALED - 2, shift=self.LATENCY_SCALED)
+            rounding=self.LATENCY_SCALED - 2, shift=self.LATENCY_SCALED, ties_to_even=self.ties_to_even)
         m.submodules.scaler = scaler = Scaler(value_width=self.acc_width, mult_width=MULT_BITS)
         wiring.connect(m, wiring.flipped(self.load), parameters.load)
         m.d.comb += parameters.i_group.eq(self.i_group)
@@ -80,20 +83,24 @@ class Requantiser(wiring.Component):
         rounding_s6 = Signal(signed(32), reset_less=True)
         m.d.sync += rounding_s6.eq(Mux(negative_s5, parameters.o_round_neg, parameters.o_round_pos))
 
-        # Edge t+6 -> t+7.
+        # Edge t+6 -> t+7. The rounding constant leaves the dropped bits as they are.
         kept = scaler.o_product[PRODUCT_DROP:].as_signed()
         scaled_s7 = Signal((kept + rounding_s6).shape(), reset_less=True)
         m.d.sync += scaled_s7.eq(kept + rounding_s6)
 
         # Edges t+7 -> t+10.
-        shift = SaturatingShift(width=len(scaled_s7), shift_width=SHIFT_BITS, out_width=9)
+        ties = {"tie_bits": TIE_BITS, "below": PRODUCT_DROP} if self.ties_to_even else {}
+        shift = SaturatingShift(width=len(scaled_s7), shift_width=SHIFT_BITS, out_width=9, **ties)
         m.submodules.shift = shift
         m.d.comb += [shift.i_value.eq(scaled_s7), shift.i_shift.eq(parameters.o_shift)]
+        if self.ties_to_even:
+            dropped_s7 = delay(m, scaler.o_product[:PRODUCT_DROP], 1, name="dropped")
+            m.d.comb += [shift.i_below.eq(dropped_s7), shift.i_even.eq(parameters.o_even)]
 
         # Edges t+10 -> t+12.
         moved_s11 = Signal(signed(10), reset_less=True)
         q_s12 = Signal(signed(8), reset_less=True)
-        m.d.sync += moved_s11.eq(shift.o_value + self.i_zero)
+        m.d.sync += moved_s11.eq(shift.o_value + self.i_zero + shift.o_up)
         m.d.sync += q_s12.eq(clamp(moved_s11, self.i_low, self.i_high))
         m.d.comb += self.o_q.eq(q_s12)
         return m

@@ -150,6 +150,17 @@ public:
         top.m_axi_awready = writes_.size() < settings_.outstanding && moves(kAW);
     }
 
+    // Is reset, as the fabric is: what was under way is forgotten, writes that were not answered are lost.
+    void reset(Vfabric &top) {
+        top.m_axi_arready = top.m_axi_rvalid = top.m_axi_awready = top.m_axi_wready = top.m_axi_bvalid = 0;
+        r_valid_ = b_valid_ = last_was_read_ = false;
+        reads_.clear();
+        writes_.clear();
+        complete_ = 0;
+        held_ar_ = held_aw_ = {};
+        held_w_ = {};
+    }
+
 private:
     [[noreturn]] void broken(const std::string &what, uint64_t cycle) const {
         throw std::runtime_error(what + format(" (cycle %llu)", static_cast<unsigned long long>(cycle)));
@@ -267,11 +278,16 @@ public:
     std::string message;
     bool broken = false;
 
-    // Holds reset for some cycles; a second step because it may throw.
+    // Holds reset for some cycles, of the fabric and of the memory; a second step because it may throw.
     void reset() {
         top_.rst = 1;
+        for (int i = 0; i < kResetCycles; ++i) {
+            memory.reset(top_);
+            settle();
+            step();
+        }
+        memory.reset(top_);
         settle();
-        for (int i = 0; i < kResetCycles; ++i) step();
         if (top_.m_axi_arvalid || top_.m_axi_awvalid || top_.m_axi_wvalid)
             throw std::runtime_error("a VALID of the AXI4 port is high in reset");
         top_.rst = 0;

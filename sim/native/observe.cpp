@@ -14,6 +14,11 @@ CELOSIA_EXPORT const void *celosia_inside(const char *name, uint64_t *bytes) {
     return nullptr;
 }
 
+// Pulls the reset wire, whatever is under way.
+CELOSIA_EXPORT int32_t celosia_reset(void *simulation) {
+    return celosia::guarded(simulation, [](Simulation &s) { s.reset(); return celosia::kDone; });
+}
+
 // Steps until one of `count` one-bit signals is high, at least one cycle and at most `cycles`.
 CELOSIA_EXPORT int32_t celosia_step_until(void *simulation, const uint8_t *const *signals, uint32_t count,
                                           uint64_t cycles, uint32_t *high) {

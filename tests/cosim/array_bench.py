@@ -4,7 +4,7 @@ from itertools import zip_longest
 
 import cocotb
 import numpy as np
-from blocks import packed, unpacked
+from blocks import lane, packed
 from celosia.rtl.contract.fabric import Fabric
 from celosia.rtl.signatures import FirMode, pixel_tags
 from celosia.sim.cosim import parameters
@@ -47,11 +47,11 @@ async def monitor(dut, seen):
     waiting = deque()  # (tags, sums so far)
     while True:
         await FallingEdge(dut.clk)
-        psum = unpacked(int(dut.sums__psum.value), FABRIC.acc_width, FABRIC.cols)
-        tags = TAGS.from_bits(int(dut.sums__tags.value))
-        waiting.append((tags, []))
-        for _, sums in waiting:
-            sums.append(psum[len(sums)])
+        psum = dut.sums__psum.value
+        waiting.append((TAGS.from_bits(int(dut.sums__tags.value)), []))
+        for tags, sums in waiting:
+            # Without a tag a sum means nothing, and some simulators know none.
+            sums.append(lane(psum, FABRIC.acc_width, len(sums)) if tags.valid else None)
         if len(waiting[0][1]) == FABRIC.cols:
             tags, sums = waiting.popleft()
             if tags.valid:

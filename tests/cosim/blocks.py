@@ -37,6 +37,11 @@ def unpacked(value, width, lanes):
     return [((value >> lane * width & 2 * half - 1) ^ half) - half for lane in range(lanes)]
 
 
+def lane(value, width, number):
+    """One signed lane of the value of a port; simulators with four states may not know the others."""
+    return value[(number + 1) * width - 1:number * width].to_signed()
+
+
 def unit_code(instruction, fabric):
     """What the sequencer hands to a unit: the low bits of the instruction word."""
     code = int.from_bytes(instruction.encode(fabric), "little")

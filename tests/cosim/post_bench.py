@@ -143,6 +143,10 @@ class PostBench(Bench):
         rng, shift = self.rng, int(self.rng.integers(14))
         if self.chance(0.1):
             return Channel.unpack(rng.bytes(PARAMETER_BYTES))
+        if self.chance(0.3):  # a power of two: many a product is a tie, to be rounded to even
+            half = 1 << 14
+            return Channel(bias=int(rng.integers(-2000, 2000)), mult=half << PRODUCT_DROP + 8 - size,
+                           round_pos=half, round_neg=half, shift=15, even=1)
         return Channel(bias=int(rng.integers(-2000, 2000)), round_pos=1 << shift >> 1, shift=shift,
                        mult=int(2.0 ** (shift + PRODUCT_DROP + 8 - size) * rng.uniform(0.5, 1.5)),
                        round_neg=int(rng.integers(1 << shift)))

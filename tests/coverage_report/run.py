@@ -8,21 +8,24 @@ Gateware: Verilator counts, in every model that a cocotb test builds, how often 
 Verilog ran and each bit of each signal rose or fell. A line or bit counts as covered if it is in any of the
 models; a block is a module below the fabric, or the top of a bench. Host: the `coverage` package, of the
 folders celosia, host, sim and rtl/contract. build/coverage/report.txt has the tables, gateware.txt the bits
-that never toggled, host/index.html each line.
+that never toggled, host/index.html each line; the totals go to docs/verification.md.
 """
 import argparse
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from celosia.rtl.verilog import MODULE
 
 sys.path.append(str(Path(__file__).parents[1]))
 from coverage_report.counting import DATA  # noqa: E402
+from support.results import FOLDER, record  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "coverage"
@@ -57,8 +60,28 @@ def block_of(module: str, test: str) -> str:
     return parts[1] if len(parts) > 1 else "fabric"
 
 
-def gateware(folder: Path) -> tuple[str, str]:
-    """The table of all counts in a folder, and the list of bits that never toggled."""
+@dataclass
+class Counts:
+    """Of gateware: by block and for all, lines that ran, lines, bits' rises and falls seen, and all of these;
+    and the bits without one."""
+
+    rows: dict[str, list[int]]
+    silent: dict[str, list[str]]
+
+    def table(self) -> str:
+        lines = [f"{'gateware':<36}{'lines':>14}{'':>11}{'bits that rise, and fall':>28}"]
+        for name, (seen, every, moved, bits) in self.rows.items():
+            lines.append(f"{name:<36}{seen:>8}/{every:<7}{share(seen, every):>9}{moved:>11}/{bits:<9}"
+                         f"{share(moved, bits):>8}")
+        return "\n".join(lines)
+
+    def missing(self) -> str:
+        return "\n".join(f"{module}: {' '.join(sorted(bits))}"
+                         for module, bits in sorted(self.silent.items()))
+
+
+def gateware(folder: Path) -> Counts:
+    """All counts in a folder."""
     counts: dict[tuple[str, Point], int] = {}
     for file in sorted(folder.glob("*.dat")):
         test = re.sub(r"\d*$", "", file.name.split("-")[0])
@@ -77,12 +100,19 @@ def gateware(folder: Path) -> tuple[str, str]:
             row[column + 1] += 1
         if kind == "toggle" and not count:
             silent.setdefault(f"{block} {module}", []).append(what)
-    lines = [f"{'gateware':<36}{'lines':>14}{'':>11}{'bits that rise, and fall':>28}"]
-    for name, (seen, every, moved, bits) in sorted(rows.items(), key=lambda row: (row[0] == "all", row[0])):
-        lines.append(f"{name:<36}{seen:>8}/{every:<7}{share(seen, every):>9}{moved:>11}/{bits:<9}"
-                     f"{share(moved, bits):>8}")
-    missing = [f"{module}: {' '.join(sorted(bits))}" for module, bits in sorted(silent.items())]
-    return "\n".join(lines), "\n".join(missing)
+    return Counts(dict(sorted(rows.items(), key=lambda row: (row[0] == "all", row[0]))), silent)
+
+
+def host(kept: str) -> tuple[str, dict[str, list[int]]]:
+    """The table of a data file of `coverage`; of each file and all, lines that ran and lines."""
+    coverage = [sys.executable, "-m", "coverage"]
+    subprocess.run([*coverage, "html", "-q", kept, "-d", str(BUILD / "host")], cwd=ROOT, check=True)
+    subprocess.run([*coverage, "json", "-q", kept, "-o", str(BUILD / "host.json")], cwd=ROOT, check=True)
+    table = subprocess.run([*coverage, "report", kept], cwd=ROOT, text=True, capture_output=True,
+                           check=True).stdout
+    found = json.loads((BUILD / "host.json").read_text())
+    totals = {name: file["summary"] for name, file in found["files"].items()} | {"all": found["totals"]}
+    return table, {name: [total["covered_lines"], total["num_statements"]] for name, total in totals.items()}
 
 
 def share(part: int, whole: int) -> str:
@@ -102,28 +132,31 @@ def main() -> int:
     options, tests = parser.parse_known_args()
     both = options.gateware == options.host
     BUILD.mkdir(parents=True, exist_ok=True)
-    tables, code = [], 0
+    tables, figures, code = [], {}, 0
     if both or options.gateware:
         data = BUILD / "verilator"
         shutil.rmtree(data, ignore_errors=True)
         path = os.pathsep.join([str(ROOT / "tests" / "coverage_report"), os.environ.get("PYTHONPATH", "")])
-        what = ["-p", "counting", *(tests or ["tests/cosim"])]
-        code |= call_pytest(what, [sys.executable], PYTHONPATH=path,
-                            **{DATA: str(data)})
-        table, silent = gateware(data)
-        tables.append(table)
-        (BUILD / "gateware.txt").write_text(silent + "\n")
+        kept = ["-o", "junit_family=xunit1", f"--junitxml={FOLDER / 'cocotb.xml'}"]  # they count as any run
+        code |= call_pytest(["-p", "counting", *kept, *(tests or ["tests/cosim"])], [sys.executable],
+                            PYTHONPATH=path, **{DATA: str(data)})
+        counts = gateware(data)
+        tables.append(counts.table())
+        figures["gateware"] = counts.rows
+        (BUILD / "gateware.txt").write_text(counts.missing() + "\n")
     if both or options.host:
-        coverage = [sys.executable, "-m", "coverage"]
         kept = f"--data-file={BUILD / 'host.dat'}"
         code |= call_pytest(tests if options.host and tests else ["tests/host", "tests/cli"],
-                            [*coverage, "run", kept, f"--source={','.join(HOST)}"])
-        subprocess.run([*coverage, "html", "-q", kept, "-d", str(BUILD / "host")], cwd=ROOT, check=True)
-        tables.append(subprocess.run([*coverage, "report", kept], cwd=ROOT, text=True, capture_output=True,
-                                     check=True).stdout)
+                            [sys.executable, "-m", "coverage", "run", kept, f"--source={','.join(HOST)}"])
+        table, files = host(kept)
+        tables.append(table)
+        figures["host"] = {"all": files["all"]}
     text = "\n\n".join(tables) + "\n"
     (BUILD / "report.txt").write_text(text)
     print(text)
+    if not tests:  # of a part of the tests they would say nothing
+        file = FOLDER / "coverage.json"
+        record("coverage", (json.loads(file.read_text()) if file.exists() else {}) | figures)
     return code
 
 

@@ -25,7 +25,7 @@ def test_a_bit_is_covered_if_any_model_moves_it(tmp_path):
         (tmp_path / f"test_x{i}-dut-{i}.dat").write_text("".join([
             entry(f"v_toggle/{module}", "a:0->1", count), entry(f"v_toggle/{module}", "b:0->1", 0),
             entry(f"v_line/{module}", "block", count)]))
-    table, silent = gateware(tmp_path)
-    dma = next(line for line in table.splitlines() if line.startswith("dma")).split()
-    assert dma == ["dma", "1/2", "50.0", "%", "1/2", "50.0", "%"]
-    assert silent == "dma celosia_fabric.dma: b:0->1"
+    counts = gateware(tmp_path)
+    assert counts.rows == {"dma": [1, 2, 1, 2], "all": [1, 2, 1, 2]}
+    assert counts.table().splitlines()[1].split() == ["dma", "1/2", "50.0", "%", "1/2", "50.0", "%"]
+    assert counts.missing() == "dma celosia_fabric.dma: b:0->1"

@@ -1,21 +1,26 @@
 # amaranth: UnusedElaboratable=no
-"""The rules of AXI, from the AMBA AXI and ACE protocol specification (Arm IHI 0022; clauses as in issue E).
+"""The rules of AXI, from the AMBA AXI and ACE protocol specification (Arm IHI 0022).
 
 ``manager`` states what a manager owes its bus and assumes what a subordinate owes; ``lite_subordinate`` the
-other way round for AXI4-Lite. Each rule names its clause. Only what these ports use: one identifier, INCR.
+other way round for AXI4-Lite. Only what these ports use: one identifier, INCR, full beats. The clauses are
+numbered as in issue E of 2013, the last one in which parts A and B describe AXI4 and AXI4-Lite alone.
 
-=======================  =================================================================================
-clause                   rule
-=======================  =================================================================================
-A3.1.2                   VALID of a source is low during reset
-A3.2.1                   VALID stays high, and what goes with it the same, until READY
-A3.2.2, A3.4.1           WLAST comes with the last beat of a burst and with no other; no early end
-A3.3.1                   B only behind the last W and AW of its burst; R only behind its AR
-A3.4.1                   a burst has 1 to 256 beats, does not cross 4 KB, is no wider than the bus; type INCR
-A4.4                     AxCACHE[3:2] are low where AxCACHE[1] is
-A5.3                     one identifier: what belongs together keeps the order of its addresses
-B1.1.1                   AXI4-Lite: no EXOKAY
-=======================  =================================================================================
+======  ===================================  ============================================================
+clause  title                                rule
+======  ===================================  ============================================================
+A3.1.2  Reset                                VALID of a source is low during reset
+A3.2.1  Handshake process                    VALID stays high, and what goes with it the same, until READY
+A3.2.2  Channel signaling requirements       WLAST comes with the last beat of a burst and with no other
+A3.3.1  Dependencies between channel         no VALID waits for a READY; W may come before AW is taken; B only
+        handshake signals                    behind the last W and the AW of its burst, R only behind its AR
+A3.4.1  Address structure                    1 to 256 beats, none across 4 KB, no wider than the bus, of type
+                                             INCR, not ended early
+A4.4    Memory types                         the reserved AxCACHE (bits 3:2 set without bit 1) are not used
+A5.3.1  Read ordering                        the beats of one identifier come in the order of their addresses
+A5.4    Removal of write interleaving        W keeps the order of AW
+        support
+B1.1.1  Signal list                          AXI4-Lite: no EXOKAY
+======  ===================================  ============================================================
 """
 from amaranth import Signal
 from amaranth.utils import exact_log2
@@ -29,8 +34,9 @@ EXOKAY = 0b01
 def manager(bench: Bench, axi, *, data_bytes: int, max_burst: int, outstanding: int) -> dict[str, object]:
     """Rules for a manager at ``axi``; the other side becomes any subordinate that keeps to the rules itself.
 
-    Returns what the subordinate counts: ``reads`` and ``writes`` are bursts that were offered and are not
-    answered.
+    Returns what the subordinate counts, of this cycle: ``reads`` and ``writes`` are bursts that were offered
+    and are not answered, ``unsent`` those that were offered and whose last beat was not taken;
+    ``read_offered`` and ``write_offered`` say that one is new.
     """
     bench.free(axi.arready, axi.awready, axi.wready, axi.bvalid, axi.bresp, axi.rvalid, axi.rdata, axi.rresp,
                axi.rlast)
@@ -92,11 +98,11 @@ def manager(bench: Bench, axi, *, data_bytes: int, max_burst: int, outstanding: 
         if channel == "r":
             same = same & (axi.rdata == bench.past(axi.rdata))
         bench.assume(~waits | (getattr(axi, f"{channel}valid") & same))
-    return {"reads": reads + offered_read, "writes": writes + offered, "read_offered": offered_read,
-            "write_offered": offered}
+    return {"reads": reads + offered_read, "writes": writes + offered, "unsent": level + offered,
+            "read_offered": offered_read, "write_offered": offered}
 
 
-def lite_subordinate(bench: Bench, axil, *, latency: int) -> dict[str, object]:
+def lite_subordinate(bench: Bench, axil, *, latency: int) -> None:
     """Rules for a subordinate at ``axil``; the other side becomes any manager that keeps to the rules.
 
     ``latency``: cycles within which it answers, once it has all it needs and the answer before is taken.
@@ -127,6 +133,9 @@ def lite_subordinate(bench: Bench, axil, *, latency: int) -> dict[str, object]:
     bench.rule("takes_one_read_at_a_time", reads <= 1)
     unread = bench.waiting(latency, (reads != 0) & ~axil.rvalid)
     bench.rule("r_comes_in_time", unread < latency)
-    refuses = bench.waiting(latency, axil.awvalid & ~axil.awready & ~axil.bvalid & (words != 0))
-    bench.rule("aw_is_taken_in_time", refuses < latency)
-    return {}
+    # If all that was taken is answered, or can be, the next is taken, whether or not the manager is ready.
+    for channel, free in (("aw", ~axil.bvalid & (addresses <= words)),
+                          ("w", ~axil.bvalid & (words <= addresses)), ("ar", ~axil.rvalid)):
+        valid, ready = getattr(axil, f"{channel}valid"), getattr(axil, f"{channel}ready")
+        refused = bench.waiting(latency, valid & ~ready & free)
+        bench.rule(f"{channel}_is_taken_in_time", refused < latency)

@@ -97,7 +97,7 @@ def _buffer_mutants(module, changes):
 
 
 PROOFS = (
-    Proof(name="queue", claim="DMA's two-entry queue", make=queue, engine="pdr", quick=True,
+    Proof(name="queue", block="dma", claim="DMA's two-entry queue", make=queue, engine="pdr", quick=True,
           mutants=_buffer_mutants(QUEUE, (
               ("keeps_what_it_offers", "with m.If(self.o.ready | ~self.o.valid):",
                "with m.If(self.o.ready | ~self.o.valid | self.i.valid):"),
@@ -111,7 +111,7 @@ PROOFS = (
               ("is_ready_while_it_has_room", "self.i.ready.eq(~spare_valid)",
                "self.i.ready.eq(~spare_valid & ~self.o.valid)"),
           ))),
-    *(Proof(name=f"fifo_{depth}", claim=f"DMA's FIFO of {depth}", make=fifo(depth), engine="pdr",
+    *(Proof(name=f"fifo_{depth}", block="dma", claim=f"DMA's FIFO of {depth}", make=fifo(depth), engine="pdr",
             quick=depth == 3, mutants=_buffer_mutants(QUEUE, () if depth != 3 else (
                 ("keeps_what_it_offers", "buffer.r_en.eq(self.o.ready)", "buffer.r_en.eq(1)"),
                 ("loses_and_repeats_nothing", "buffer.w_en.eq(self.i.valid)",
@@ -124,7 +124,8 @@ PROOFS = (
                  "self.i.ready.eq(buffer.level == 0)"),
             )))
       for depth in (1, 2, 3, 4)),
-    Proof(name="result_fifo", claim="result FIFO, 3 deep, 2 columns", make=result_fifo, engine="pdr",
+    Proof(name="result_fifo", block="accumulators", claim="result FIFO, 3 deep, 2 columns",
+          make=result_fifo, engine="pdr",
           mutants=_buffer_mutants(RESULT, (
               ("keeps_what_it_offers", "(~results.valid | results.ready)", "1"),
               ("loses_and_repeats_nothing", "m.d.sync += front.eq(after(front))",
@@ -136,7 +137,7 @@ PROOFS = (
               ("gives_back_no_more_credits_than_were_taken", "self.credit.eq(fetch)",
                "self.credit.eq(fetch | move)"),
           ))),
-    Proof(name="fetch", claim="beats become instructions", make=fetch, engine="pdr",
+    Proof(name="fetch", block="sequencer", claim="beats become instructions", make=fetch, engine="pdr",
           mutants=_buffer_mutants(FETCH, (
               ("keeps_the_instruction_on_offer", "self.data.ready.eq(~instruction.valid)",
                "self.data.ready.eq(1)"),

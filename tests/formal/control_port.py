@@ -34,6 +34,10 @@ def registers(only):
     bench.rule("a_write_changes_its_register_byte_by_byte", same)
     bench.rule("a_start_needs_a_write_to_control", ~control.start | (
         done & (address >> 2 == Reg.CONTROL >> 2) & strobe[0]))
+    index = bench.kept(axil.arvalid & axil.arready, axil.araddr)
+    fresh = axil.rvalid & ~bench.past(axil.rvalid)
+    bench.rule("a_read_gives_its_register", ~(fresh & (index >> 2 == Reg.PROGRAM_ADDRESS >> 2)) | (
+        axil.rdata == bench.past(target)))
     return bench
 
 
@@ -57,7 +61,7 @@ def _mutants(*changes):
 
 
 PROOFS = (
-    Proof(name="registers", claim="AXI4-Lite subordinate", make=registers, engine="pdr",
+    Proof(name="registers", block="registers", claim="AXI4-Lite subordinate", make=registers, engine="pdr",
           mutants=_mutants(
               ("b_stays_until_ready", "with m.If(axil.bvalid & axil.bready):", "with m.If(axil.bvalid):"),
               ("r_stays_until_ready", "with m.If(axil.rvalid & axil.rready):", "with m.If(axil.rvalid):"),
@@ -77,12 +81,18 @@ PROOFS = (
               ("r_comes_in_time", "with m.If(wanted):", "with m.If(wanted & ~axil.awvalid):"),
               ("aw_is_taken_in_time", "m.d.sync += [address_held.eq(0), data_held.eq(0), axil.bvalid.eq(1)",
                "m.d.sync += [data_held.eq(0), axil.bvalid.eq(1)"),
+              ("w_is_taken_in_time", "m.d.sync += [address_held.eq(0), data_held.eq(0), axil.bvalid.eq(1)",
+               "m.d.sync += [address_held.eq(0), axil.bvalid.eq(1)"),
+              ("ar_is_taken_in_time", "axil.arready.eq(~wanted & ~axil.rvalid)",
+               "axil.arready.eq(~wanted & ~axil.rvalid & axil.rready)"),
+              ("a_read_gives_its_register", "index.eq(axil.araddr[2:])", "index.eq(axil.araddr[3:])"),
               ("a_write_changes_its_register_byte_by_byte", "with m.If(strobe[i // 8]):",
                "with m.If(strobe[i // 16]):"),
               ("a_start_needs_a_write_to_control", "m.d.sync += pulse.eq(strobe[0] & (data & bit).any())",
                "m.d.sync += pulse.eq((data & bit).any())"),
           )),
-    Proof(name="registers_reset", claim="AXI4-Lite subordinate in reset", make=registers_reset, engine="pdr",
+    Proof(name="registers_reset", block="registers", claim="AXI4-Lite subordinate in reset",
+          make=registers_reset, engine="pdr",
           mutants=(Mutant(
               module="celosia.rtl.link.axi", rule="is_silent_in_reset",
               old='"bvalid": In(1), "bready": Out(1),\n            "araddr"',

@@ -32,6 +32,8 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 TIMEOUT = 600
+BLOCKS = ("array", "feeder", "accumulators", "postprocess", "dma", "sequencer", "registers", "memory",
+          "fabric")
 
 YOSYS = """#!{python}
 # What SymbiYosys calls as `yosys -ql LOG SCRIPT`, by the native library.
@@ -78,10 +80,12 @@ class Mutant:
 class Proof:
     """Some gateware with its rules.
 
-    ``make(only)`` gives the module; with ``only`` it asserts just the rule of that name.
+    ``make(only)`` gives the module; with ``only`` it asserts just the rule of that name. ``block`` is the
+    block of the engine that it is about, one of BLOCKS.
     """
 
     name: str
+    block: str
     claim: str
     make: Callable[["str | None"], object]
     engine: str

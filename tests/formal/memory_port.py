@@ -2,17 +2,14 @@
 """The memory port: bursts of a command, the read and the write engine, and the DMA as an AXI4 manager."""
 from amaranth import Mux, Signal
 from amaranth.hdl import ResetInserter
-from amaranth.lib import data
 from axi import manager
 from celosia.rtl.contract.fabric import Fabric
-from celosia.rtl.contract.isa import Fill, Load, Store
 from celosia.rtl.dma.burst import BurstSplitter, burst_beats
 from celosia.rtl.dma.dma import DMA
 from celosia.rtl.dma.read_engine import ReadEngine
 from celosia.rtl.dma.rows import RowCommands
 from celosia.rtl.dma.write_engine import WriteEngine
 from celosia.rtl.link.axi import AXI4
-from celosia.rtl.signatures import instruction_layout
 from harness import Mutant, Proof
 from rules import Bench
 
@@ -30,7 +27,6 @@ def bursts(only):
     m.submodules.dut = dut = BurstSplitter(fabric=fabric, bytes_bits=6)
     command, burst = dut.command, dut.burst
     bench.free(command.valid, command.payload, burst.ready)
-    bench.assume(command.p.bytes != 0)
     taken, moved = command.valid & command.ready, burst.valid & burst.ready
     # What is left of the command at hand, in beats.
     address, left, marked = Signal(32 - BEAT_BITS), Signal(8), Signal()
@@ -113,16 +109,20 @@ def _abort(bench, dut):
     bench.assume(~bench.past(dut.abort) | dut.abort)
 
 
-def write_engine(only, fabric=SMALL):
+def write_engine(only, fabric=SMALL, progress=False):
     bench = Bench(only)
     bench.m.submodules.dut = dut = WriteEngine(fabric=fabric)
     command, data = dut.command, dut.data
     bench.free(command.valid, command.payload, data.valid, data.payload)
-    bench.assume(command.p.bytes != 0)
     _abort(bench, dut)
     axi, seen = _engine_bus(bench, fabric, write=dut)
 
     answered = axi.bvalid & axi.bready
+    if progress:
+        pending = command.valid & ~command.ready & (seen["writes"] == 0) & ~dut.abort
+        bench.rule("aw_waits_for_no_ready", bench.waiting(3, pending & ~axi.awvalid) < 3)
+        bench.rule("w_waits_for_no_ready",
+                   bench.waiting(3, (seen["unsent"] != 0) & data.valid & ~axi.wvalid) < 3)
     bench.rule("takes_every_response", axi.bready)
     bench.rule("is_quiet_when_nothing_is_owed", dut.quiet == (seen["writes"] == 0))
     bench.rule("starts_nothing_after_an_abort", ~(bench.past(dut.abort) & seen["write_offered"]))
@@ -138,7 +138,8 @@ def write_engine(only, fabric=SMALL):
     bench.rule("reports_a_bad_response_only", dut.fault.valid == failed)
     bench.rule("reports_the_address_of_the_burst",
                ~(dut.fault.valid & bench.past(turn)) | (dut.fault.address == bench.past(address)))
-    owed = bench.count(4, command.valid & command.ready & command.p.last, dut.done)
+    marked = command.valid & command.ready & command.p.last & (command.p.bytes != 0)
+    owed = bench.count(4, marked, dut.done)
     bench.rule("is_done_behind_a_response", ~dut.done | bench.past(answered))
     bench.rule("is_done_once_for_each_command", ~dut.done | (owed != 0))
     nothing = (seen["writes"] == 0) & command.ready & ~dut.done
@@ -147,17 +148,19 @@ def write_engine(only, fabric=SMALL):
     return bench
 
 
-def read_engine(only, fabric=SMALL, shared=False):
+def read_engine(only, fabric=SMALL, progress=False, shared=False):
     bench = Bench(only)
     bench.m.submodules.dut = dut = ReadEngine(fabric=fabric)
     for command in (dut.load_command, dut.fetch_command):
         bench.free(command.valid, command.payload)
-        bench.assume(command.p.bytes != 0)
     bench.free(dut.load_data.ready, dut.fetch_data.ready)
     _abort(bench, dut)
     axi, seen = _engine_bus(bench, fabric, read=dut)
     beat = axi.rvalid & axi.rready
 
+    if progress:
+        pending = dut.load_command.valid & ~dut.load_command.ready & (seen["reads"] == 0) & ~dut.abort
+        bench.rule("ar_waits_for_no_ready", bench.waiting(3, pending & ~axi.arvalid) < 3)
     bench.steady("keeps_the_load_beat", dut.load_data.valid, dut.load_data.ready, dut.load_data.payload)
     bench.steady("keeps_the_fetch_beat", dut.fetch_data.valid, dut.fetch_data.ready, dut.fetch_data.payload)
     bench.rule("is_quiet_when_nothing_is_owed", dut.quiet == (seen["reads"] == 0))
@@ -185,19 +188,14 @@ def read_engine(only, fabric=SMALL, shared=False):
 
 
 def dma(only):
-    """The whole DMA with any instructions: the rules of AXI at its port, also around a reset when quiet."""
+    """The whole DMA with any instructions, legal or not: AXI's rules at its port, and a reset when quiet."""
     bench = Bench(only)
     m, fabric = bench.m, SMALL
     dut = DMA(fabric=fabric, am_read_latency=2, am_write_latency=2)
     reset = bench.any(1)
     m.submodules.dut = ResetInserter(reset)(dut)
-    # Any instruction that the contract allows: it has at least a row of at least a byte.
-    for unit, kinds in ((dut.load, (Load, Fill)), (dut.store, (Store,))):
+    for unit in (dut.load, dut.store):
         bench.free(unit.instruction.valid, unit.instruction.payload)
-        for kind in kinds:
-            fields = data.View(instruction_layout(kind), unit.instruction.payload)
-            bench.assume((fields.rows != 0) & (fields.row_bytes != 0))
-    bench.assume(dut.fetch_command.p.bytes != 0)
     for access in (dut.am_load, dut.am_store):
         bench.free(access.request.ready, access.data)
     bench.free(dut.fetch_command.valid, dut.fetch_command.payload, dut.fetch_data.ready)
@@ -223,7 +221,8 @@ def _mutants(module, *changes):
 
 
 PROOFS = (
-    Proof(name="bursts", claim="the bursts of a command: its beats and no others", make=bursts, engine="pdr",
+    Proof(name="bursts", block="dma", claim="the bursts of a command: its beats and no others", make=bursts,
+          engine="pdr",
           mutants=_mutants(
               BURST,
               ("keeps_what_it_offers", "with m.If(burst.ready & active):", "with m.If(active):"),
@@ -239,7 +238,8 @@ PROOFS = (
               ("stays_within_its_block", "first.eq(0), blocks_left", "blocks_left"),
               ("marks_the_last_burst", "burst.p.last.eq(single & marked)", "burst.p.last.eq(marked)"),
           )),
-    Proof(name="rows", claim="a command for each row of a region", make=rows, engine="pdr", mutants=_mutants(
+    Proof(name="rows", block="dma", claim="a command for each row of a region", make=rows, engine="pdr",
+          mutants=_mutants(
         ROWS,
         ("keeps_what_it_offers", "with m.If(command.ready & active):", "with m.If(active):"),
         ("has_a_command_for_each_row", "now.rows.eq(now.rows - 1)]\n        with m.If(region.ready):",
@@ -251,7 +251,7 @@ PROOFS = (
         ("takes_no_region_before_its_end", "region.ready.eq(~active | (command.ready & command.p.last))",
          "region.ready.eq(~active | command.ready)"),
     )),
-    Proof(name="write_engine", claim="AXI4 writes: AW, W, B", make=write_engine, engine="pdr",
+    Proof(name="write_engine", block="dma", claim="AXI4 writes: AW, W, B", make=write_engine, engine="pdr",
           mutants=_mutants(
         WRITE,
         ("aw_stays_until_ready", "& (self.aw.ready | ~self.aw.valid) & ~self.abort", "& ~self.abort"),
@@ -262,6 +262,8 @@ PROOFS = (
         ("writes_under_way_are_limited", "to_send.i.ready & to_answer.i.ready & (open_bursts != outstanding)",
          "to_send.i.ready"),
         ("takes_every_response", "self.b.ready.eq(1)", "self.b.ready.eq(~self.done)"),
+        ("aw_is_no_longer_than_allowed", "self.aw.p.len.eq(burst.p.len)",
+         "self.aw.p.len.eq(burst.p.len + 1)"),
         ("is_quiet_when_nothing_is_owed", "self.quiet.eq(open_bursts == 0)",
          "self.quiet.eq(~to_send.o.valid)"),
         ("starts_nothing_after_an_abort", "self.aw.valid) & ~self.abort)", "self.aw.valid))"),
@@ -278,11 +280,14 @@ PROOFS = (
         ("is_done_for_every_command", "self.done.eq(answered & to_answer.o.p.last)",
          "self.done.eq(answered & to_answer.o.p.last & ~self.fault.valid)"),
     )),
-    Proof(name="read_engine", claim="AXI4 reads: AR, R; two readers", make=read_engine, engine="pdr",
+    Proof(name="read_engine", block="dma", claim="AXI4 reads: AR, R; two readers", make=read_engine,
+          engine="pdr",
           mutants=_mutants(
               READ,
               ("ar_stays_until_ready", "& (self.ar.ready | ~self.ar.valid) & ~self.abort", "& ~self.abort"),
               ("reads_under_way_are_limited", "owners.i.ready & (open_bursts != fabric.outstanding)", "1"),
+              ("ar_is_no_longer_than_allowed", "self.ar.p.len.eq(Mux(choose_fetch, fetch.burst.p.len, "
+               "load.burst.p.len))", "self.ar.p.len.eq(fetch.burst.p.len + load.burst.p.len)"),
               ("loses_no_beat", "load_queue.i.ready | owners.o.p.fetch",
                "owners.o.valid | owners.o.p.fetch"),
               ("is_quiet_when_nothing_is_owed", "self.quiet.eq(open_bursts == 0)",
@@ -293,29 +298,42 @@ PROOFS = (
                "self.fault.address.eq(self.ar.p.address)"),
               ("drains_after_an_abort", "owners.o.p.fetch | self.abort)", "owners.o.p.fetch)"),
               ("invents_no_beat", "load_queue.i.valid.eq(taken & ~owners.o.p.fetch & ~self.abort)",
-               "load_queue.i.valid.eq(self.r.valid & ~owners.o.p.fetch & ~self.abort)"),
+               "load_queue.i.valid.eq(taken & ~self.abort)"),
           ) + _mutants(
               QUEUE,
               ("keeps_the_load_beat", "with m.If(self.o.ready | ~self.o.valid):",
                "with m.If(self.o.ready | ~self.o.valid | self.i.valid):"),
               ("keeps_the_fetch_beat", "buffer.r_en.eq(self.o.ready)", "buffer.r_en.eq(1)"))),
-    Proof(name="read_engine_shared", claim="a LOAD that stalls holds up no beat of a fetch", engine="bmc",
+    Proof(name="write_engine_ready", block="dma", claim="neither AW nor W waits for a READY", engine="pdr",
+          make=lambda only: write_engine(only or ("aw_waits_for_no_ready", "w_waits_for_no_ready"),
+                                         progress=True),
+          mutants=_mutants(
+              WRITE,
+              ("aw_waits_for_no_ready", "& (self.aw.ready | ~self.aw.valid) & ~self.abort",
+               "& self.aw.ready & ~self.abort"),
+              ("w_waits_for_no_ready", "free.eq(self.w.ready | ~self.w.valid)", "free.eq(self.w.ready)"))),
+    Proof(name="read_engine_ready", block="dma", claim="AR waits for no READY", engine="pdr",
+          make=lambda only: read_engine(only or "ar_waits_for_no_ready", progress=True), mutants=_mutants(
+              READ, ("ar_waits_for_no_ready", "& (self.ar.ready | ~self.ar.valid) & ~self.abort",
+                     "& self.ar.ready & ~self.abort"))),
+    Proof(name="read_engine_shared", block="dma", claim="a LOAD that stalls holds up no beat of a fetch",
+          engine="bmc",
           make=lambda only: read_engine(only or "a_fetch_beat_is_always_taken", shared=True), depth=18,
           mutants=_mutants(READ,
               ("a_fetch_beat_is_always_taken",
                "self.r.ready.eq(owners.o.valid & (load_queue.i.ready | owners.o.p.fetch",
                "self.r.ready.eq(owners.o.valid & (load_queue.i.ready "
                "| (owners.o.p.fetch & self.fetch_data.ready)"))),
-    Proof(name="write_4_kb", claim="no write burst of 256 beats of 16 bytes crosses 4 KB",
+    Proof(name="write_4_kb", block="dma", claim="no write burst of 256 beats of 16 bytes crosses 4 KB",
           make=lambda only: write_engine(only or "aw_stays_within_4_kb", LONG), engine="pdr",
           mutants=_mutants(
-              BURST, ("aw_stays_within_4_kb", "first.eq(0), blocks_left", "blocks_left"),
-              ("aw_is_no_longer_than_allowed", "block_beats - 1) - first", "block_beats - 1)"))),
-    Proof(name="read_4_kb", claim="no read burst of 256 beats of 16 bytes crosses 4 KB",
+              BURST, ("aw_stays_within_4_kb", "active.eq(command.valid & (command.p.bytes != 0))",
+                      "active.eq(command.valid)"))),
+    Proof(name="read_4_kb", block="dma", claim="no read burst of 256 beats of 16 bytes crosses 4 KB",
           make=lambda only: read_engine(only or "ar_stays_within_4_kb", LONG), engine="pdr", mutants=_mutants(
-              BURST, ("ar_stays_within_4_kb", "first.eq(0), blocks_left", "blocks_left"),
-              ("ar_is_no_longer_than_allowed", "block_beats - 1) - first", "block_beats - 1)"))),
-    Proof(name="dma", claim="the DMA's memory port", make=dma, engine="bmc", depth=14, mutants=_mutants(
+              BURST, ("ar_stays_within_4_kb", "first.eq(0), blocks_left", "blocks_left"))),
+    Proof(name="dma", block="dma", claim="the DMA's memory port", make=dma, engine="bmc", depth=14,
+          mutants=_mutants(
         DMA_,
         ("quiet_means_that_no_burst_is_owed", "self.quiet.eq(read.quiet & write.quiet)",
          "self.quiet.eq(read.quiet)"),

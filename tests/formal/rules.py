@@ -20,13 +20,14 @@ class Rule(Elaboratable):
 class Bench(Elaboratable):
     """The module of a proof: no reset but what the proof makes itself, all registers start as declared.
 
-    ``m`` may be built upon by the property sets; ``only`` leaves out every rule but one.
+    ``m`` may be built upon by the property sets; ``only`` leaves out every other rule. ``names`` are the
+    rules that are asserted.
     """
 
-    def __init__(self, only: "str | None" = None):
+    def __init__(self, only: "str | tuple[str, ...] | None" = None):
         self.m = Module()
         self.m.domains.sync = self.domain = ClockDomain(reset_less=True)
-        self._only = only
+        self._only = (only,) if isinstance(only, str) else only
         self.names: list[str] = []
 
     def elaborate(self, platform):
@@ -36,8 +37,8 @@ class Bench(Elaboratable):
         """``holds`` is true in every cycle."""
         if name in self.names:
             raise ValueError(f"there are two rules named {name}")
-        self.names.append(name)
-        if self._only in (None, name):
+        if self._only is None or name in self._only:
+            self.names.append(name)
             self.m.submodules[f"rule_{name}"] = rule = Rule()
             self.m.d.comb += rule.holds.eq(holds)
 

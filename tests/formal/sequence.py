@@ -2,8 +2,10 @@
 """The sequencer: tokens are counted right, instructions are issued with theirs, and no program gets stuck."""
 from amaranth import Array, Cat, Const, Mux, Signal
 from celosia.rtl.contract.fabric import Fabric
-from celosia.rtl.contract.isa import TOKEN_MAX, Unit
+from celosia.rtl.contract.isa import INSTRUCTION_BYTES, INSTRUCTIONS, TOKEN_MAX, Unit
+from celosia.rtl.contract.registers import Fault
 from celosia.rtl.sequencer.issue import HEADER, IN_FLIGHT, Issue
+from celosia.rtl.sequencer.sequencer import Sequencer
 from celosia.rtl.sequencer.tokens import Tokens
 from harness import Mutant, Proof
 from rules import Bench
@@ -132,6 +134,134 @@ def program(only, count=3):
     return bench
 
 
+def whole(only, count=3, used=3):
+    """The sequencer with every program of up to ``count`` instructions, of which some may be illegal.
+
+    Fetch, dispatch, all issue stages, tokens and run control are the real ones. DRAM and the units are
+    stand-ins that answer after a while, each of them at once or late, in any combination. Of an instruction
+    there are opcode, masks, and its number in both of its beats. Units differ by their number only, so that
+    with ``used`` below UNITS they come in order, as in ``program``.
+    """
+    bench = Bench(only)
+    m = bench.m
+    m.submodules.dut = dut = Sequencer(fabric=SMALL)
+    control, units = dut.control, [getattr(dut, unit.name.lower()) for unit in Unit]
+    tag_bits = (count - 1).bit_length()
+
+    # The program. Its tokens are given before they are taken, in program order.
+    length = bench.constant(range(count + 1))
+    address = bench.constant(32)
+    bench.assume(length <= count)
+    opcode, wait, signal = ([bench.constant(bits) for _ in range(count)] for bits in (4, UNITS, UNITS))
+    belongs = [[Cat(opcode[n] == kind.OPCODE for kind in INSTRUCTIONS if kind.UNIT == unit).any()
+                & (n < length) for unit in Unit] for n in range(count)]
+    legal = [Cat(mine).any() | (n >= length) for n, mine in enumerate(belongs)]
+    seen = Const(0)
+    for n in range(count):
+        if used < UNITS:
+            bench.assume(Cat(belongs[n][u] & (u > seen) for u in Unit) == 0)
+            seen = Mux(Cat(belongs[n][u] & (seen == u) for u in Unit).any(), seen + 1, seen)
+            bench.assume((wait[n] >> used | signal[n] >> used) == 0)
+        for u in Unit:
+            for v in Unit:
+                given = sum(belongs[k][u] & signal[k][v] for k in range(n))
+                taken = sum(belongs[k][v] & wait[k][u] for k in range(n + 1))
+                if u != v:
+                    bench.assume(~(belongs[n][v] & wait[n][u]) | (given >= taken))
+    beats = [beat for n in range(count) for beat in (
+        Cat(opcode[n], wait[n], signal[n], Const(n, tag_bits)), Cat(Const(0, TAG_AT), Const(n, tag_bits)))]
+
+    # It is started once. All rules are judged at the end, from what was seen until then: one question to
+    # the solver instead of one for each cycle.
+    clock = bench.waiting(WHOLE_CYCLES + 2, Const(1))
+    m.d.comb += [control.start.eq(clock == 0), control.program_address.eq(address),
+                 control.program_count.eq(length)]
+
+    def rule(name, holds):
+        broken = Signal(name=f"broken_{name}")
+        m.d.sync += broken.eq(broken | ~holds)
+        bench.rule(name, (clock != WHOLE_CYCLES) | ~broken)
+
+    # DRAM gives a beat in every cycle, or in every other one.
+    asked = dut.fetch_command.valid & dut.fetch_command.ready
+    taken = dut.fetch_data.valid & dut.fetch_data.ready
+    owed, place = Signal(range(2 * count + 1)), Signal(range(2 * count + 1))
+    slow, even = bench.constant(1), Signal()
+    m.d.sync += even.eq(~even)
+    with m.If(asked):
+        m.d.sync += owed.eq(2 * length)
+    with m.If(taken):
+        m.d.sync += [owed.eq(owed - 1), place.eq(place + 1)]
+    with m.If(dut.abort):
+        m.d.sync += owed.eq(0)  # the DMA drops what still comes
+    m.d.comb += [
+        dut.fetch_command.ready.eq(1), dut.fetch_data.valid.eq((owed != 0) & ~dut.abort & (even | ~slow)),
+        dut.fetch_data.payload.eq(Array(beats)[place]), dut.quiet.eq(owed == 0)]
+    rule("asks_for_the_program_once", ~dut.fetch_command.valid | (
+        (dut.fetch_command.payload.address == address)
+        & (dut.fetch_command.payload.bytes == INSTRUCTION_BYTES * length) & (place == 0) & (owed == 0)))
+
+    # The units: which instructions began and which are complete, those of a unit in order.
+    began, complete = Signal(count), Signal(count)
+    forgotten = dut.clear | bench.kept(dut.clear, 1)
+    once, tokens_there, as_it_was = [], [], []
+    for u, port in zip(Unit, units, strict=True):
+        payload = port.instruction.payload
+        slow = bench.constant(1)
+        accepted = port.instruction.valid
+        m.d.comb += [port.instruction.ready.eq(1), port.done.eq(
+            Mux(slow, bench.past(accepted, SLOW), bench.past(accepted)) & ~forgotten)]
+        older = Const(0)
+        for n in range(count):
+            mine = accepted & (payload[HEADER["layer"]] == n)
+            before = Cat(began[k] | ~belongs[k][u] for k in range(n)).all()
+            once.append(~mine | (belongs[n][u] & ~began[n] & before))
+            as_it_was.append(~mine | (
+                (payload[HEADER["wait"]] == wait[n]) & (payload[HEADER["signal"]] == signal[n])
+                & (payload[BEAT + TAG_AT:BEAT + TAG_AT + tag_bits] == n)))
+            for v in Unit:
+                if u == v:
+                    finished = Cat(complete[k] | ~belongs[k][u] for k in range(n)).all()
+                    tokens_there.append(~(mine & wait[n][u]) | finished)
+                else:
+                    given = sum(belongs[k][v] & signal[k][u] & complete[k] for k in range(count))
+                    taken_before = sum(belongs[k][u] & wait[k][v] for k in range(n))
+                    tokens_there.append(~(mine & wait[n][v]) | (given > taken_before))
+            oldest = belongs[n][u] & began[n] & ~complete[n]
+            with m.If(mine):
+                m.d.sync += began[n].eq(1)
+            with m.If(port.done & oldest & ~older):
+                m.d.sync += complete[n].eq(1)
+            older = older | oldest
+    rule("each_instruction_reaches_its_unit_once_and_in_order", Cat(once).all())
+    rule("each_instruction_arrives_as_it_was", Cat(as_it_was).all())
+    rule("each_instruction_begins_with_its_tokens", Cat(tokens_there).all())
+    good = Cat(legal)
+    rule("nothing_begins_behind_an_illegal_one", Cat(
+        good[:n].all() | ~began[n] for n in range(count)).all())
+
+    rule("the_run_comes_to_its_end", (clock < WHOLE_CYCLES - 1) | ~control.busy)
+    ended = clock.any() & ~control.busy
+    rule("a_finished_run_has_done_everything", ~(ended & control.finished) | (
+        good.all() & Cat(complete[n] | (n >= length) for n in range(count)).all()
+        & (control.retired == length)))
+    rule("a_run_fails_only_if_it_is_illegal", ~ended | (
+        control.finished == good.all()) & (control.finished == (control.fault == Fault.NONE)))
+    first = Const(0)
+    for n in reversed(range(count)):
+        first = Mux(legal[n], first, n)
+    rule("an_illegal_instruction_is_named", ~ended | good.all() | (
+        (control.fault == Fault.ILLEGAL_INSTRUCTION) & (control.fault_address == first)))
+    return bench
+
+
+BEAT = 8 * SMALL.bus_bytes
+TAG_AT = 2
+"""Where in its second beat an instruction of ``whole`` has its number a second time."""
+
+WHOLE_CYCLES = 44
+"""Three instructions one after the other, from START to the last cycle of BUSY, everything slow."""
+
 USED = 3
 """Units that three instructions can be for."""
 
@@ -142,7 +272,8 @@ PROGRAM_CYCLES = 30
 """Three instructions one after the other: dispatched, queued, issued, offered, done, and tokens given."""
 
 
-TOKENS, ISSUE = (f"celosia.rtl.sequencer.{name}" for name in ("tokens", "issue"))
+TOKENS, ISSUE, FETCH, SEQUENCER = (
+    f"celosia.rtl.sequencer.{name}" for name in ("tokens", "issue", "fetch", "sequencer"))
 
 
 def _mutants(module, *changes):
@@ -150,14 +281,16 @@ def _mutants(module, *changes):
 
 
 PROOFS = (
-    Proof(name="tokens", claim="token counters", make=tokens, engine="pdr", mutants=_mutants(
+    Proof(name="tokens", block="sequencer", claim="token counters", make=tokens, engine="pdr",
+          mutants=_mutants(
         TOKENS,
         ("never_count_below_zero_or_beyond_the_limit", "room.eq(count != TOKEN_MAX)", "room.eq(1)"),
         ("say_some_when_there_is_one", "with m.If(give & ~take):", "with m.If(give):"),
         ("say_room_when_one_more_fits", "with m.If(take & ~give):", "with m.If(take):"),
         ("a_unit_never_waits_for_itself", "[some.eq(1), room.eq(1)]", "[some.eq(0), room.eq(1)]"),
     )),
-    Proof(name="issue", claim="an issue stage, with its queue and what is in flight", make=issue,
+    Proof(name="issue", block="sequencer", claim="an issue stage, with its queue and what is in flight",
+          make=issue,
           engine="pdr", mutants=_mutants(
               ISSUE,
               ("keep_the_instruction_on_offer", "queue.r_en.eq(self.o_accept)", "queue.r_en.eq(offered)"),
@@ -176,11 +309,38 @@ PROOFS = (
               ("give_no_token_otherwise", "Mux(retire, oldest, 0)", "oldest"),
               ("are_idle_when_all_is_done", "(queue.level == 0) & (in_flight == 0)", "queue.level == 0"),
           )),
-    Proof(name="program", claim="every legal program of 3 instructions ends", engine="bmc",
+    Proof(name="program", block="sequencer", claim="every legal program of 3 instructions ends", engine="bmc",
           make=program, depth=PROGRAM_CYCLES + 2, mutants=_mutants(
               ISSUE,
               ("programs_come_to_their_end", "in_flight.eq(in_flight + take - retire)",
                "in_flight.eq(in_flight + take)"),
               ("no_instruction_is_issued_twice", "queue.r_en.eq(self.o_accept)",
                "queue.r_en.eq(self.o_accept & ~self.port.done)"))),
+    Proof(name="sequencer_units", block="sequencer",
+          claim="every program of 2 instructions, of any units", engine="bmc",
+          make=lambda only: whole(only, count=2, used=UNITS), depth=WHOLE_CYCLES + 2, mutants=_mutants(
+              SEQUENCER, ("each_instruction_reaches_its_unit_once_and_in_order",
+                          "opcode == kind.OPCODE for", "opcode[:2] == kind.OPCODE for"))),
+    Proof(name="sequencer", block="sequencer",
+          claim="every program of 3 instructions: each done once, all end", engine="bmc", make=whole,
+          depth=WHOLE_CYCLES + 2, mutants=_mutants(
+              SEQUENCER,
+              ("the_run_comes_to_its_end", "tokens.i_give[unit].eq(issue.o_give)",
+               "tokens.i_give[unit].eq(issue.o_give & 1)"),
+              ("each_instruction_begins_with_its_tokens", "issue.i_some.eq(tokens.o_some[unit])",
+               "issue.i_some.eq(~0)"),
+              ("nothing_begins_behind_an_illegal_one", "with m.If(mine):",
+               "with m.If(mine | (opcode == 0)):"),
+              ("a_finished_run_has_done_everything",
+               "fetch.o_done & Cat(issue.o_idle for issue in issues.values()).all()", "fetch.o_done"),
+              ("a_run_fails_only_if_it_is_illegal",
+               "control.finished.eq(control.fault == Fault.NONE)", "control.finished.eq(1)"),
+              ("an_illegal_instruction_is_named", "address.eq(fetch.o_index)", "address.eq(0)"),
+              ("each_instruction_arrives_as_it_was", "word[:unit_bits(unit)]", "word[:unit_bits(unit) // 2]"),
+          ) + _mutants(
+              FETCH,
+              ("asks_for_the_program_once", "self.i_count * INSTRUCTION_BYTES", "self.i_count * self._beats"),
+              ("each_instruction_reaches_its_unit_once_and_in_order", "m.d.sync += filled.eq(0)",
+               "m.d.sync += filled.eq(filled)"),
+          )),
 )

@@ -190,17 +190,20 @@ def _mutants(module, *changes):
 
 
 PROOFS = (
-    Proof(name="skew", claim="skew and de-skew keep lanes aligned", make=skew, engine="pdr", quick=True,
+    Proof(name="skew", block="array", claim="skew and de-skew keep lanes aligned", make=skew, engine="pdr",
+          quick=True,
           mutants=_mutants(
               SKEW, ("lanes_stay_together", "delayed(m, entered, lane,", "delayed(m, entered, lane & 2,"),
               *((f"lane_{lane}_is_late_by_{lane}", "delayed(m, entered, lane,",
                  f"delayed(m, entered, lane + (lane == {lane}),") for lane in range(4)))),
-    Proof(name="steering", claim="each row keeps its own weight word", make=steering, engine="pdr",
+    Proof(name="steering", block="array", claim="each row keeps its own weight word", make=steering,
+          engine="pdr",
           quick=True, mutants=_mutants(
               STEER, ("row_0_keeps_its_word_only", "valid[0].eq(self.i_valid)", "valid[0].eq(1)"),
               ("row_1_keeps_its_word_only", "start[1:].eq(kept[:-1])", "start[1:].eq(start[:-1])"),
               ("row_2_keeps_its_word_only", "(kept | self.o_keep) & ~passed", "self.o_keep & ~passed"))),
-    Proof(name="matrix_mode", claim="array 2x2: each pixel meets its own tile's weights", make=matrix,
+    Proof(name="matrix_mode", block="array", claim="array 2x2: each pixel meets its own tile's weights",
+          make=matrix,
           engine="bmc", depth=12, mutants=_mutants(
               ARRAY,
               ("column_0_is_the_sum_of_its_pixel", "swap.eq(Cat(feed.swap, swap_late))",
@@ -212,14 +215,15 @@ PROOFS = (
               ("column_1_is_the_sum_of_its_pixel", "self.o_swap.eq(self.i_swap)",
                "self.o_swap.eq(self.i_keep)"),
               )),
-    Proof(name="fir_mode", claim="array 2x2: one kernel row of two taps", make=fir, engine="bmc", depth=14,
+    Proof(name="fir_mode", block="array", claim="array 2x2: one kernel row of two taps", make=fir,
+          engine="bmc", depth=14,
           mutants=_mutants(
               ARRAY,
               ("column_0_is_the_sum_of_its_stream", "with m.If(swap[r]):", "with m.If(swap[0]):"),
               ("column_1_is_the_sum_of_its_stream", "streams = [[act_skew.o[c]] for",
                "streams = [[act_skew.o[0]] for"),
           )),
-    Proof(name="fir_mode_rings", claim="array 2x2: two kernel rows a ring of 3 apart",
+    Proof(name="fir_mode_rings", block="array", claim="array 2x2: two kernel rows a ring of 3 apart",
           make=lambda only: fir(only, 2), engine="bmc", depth=17, mutants=_mutants(
               ARRAY,
               ("column_0_is_the_sum_of_its_stream", "Mux(now.fir, now.groups - group, 0)",
@@ -228,7 +232,8 @@ PROOFS = (
               "celosia.rtl.systolic.ring",
               ("column_1_is_the_sum_of_its_stream", "write.addr.eq(place[c + 2])", "write.addr.eq(place[2])"),
           )),
-    Proof(name="accumulators", claim="de-skew: a result's columns are of one pixel", make=accumulated,
+    Proof(name="accumulators", block="accumulators", claim="de-skew: a result's columns are of one pixel",
+          make=accumulated,
           engine="bmc", depth=18, mutants=_mutants(
               COLUMN,
               ("loses_and_repeats_nothing", "self.finish.slot.eq(tags_s3.slot)",

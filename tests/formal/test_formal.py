@@ -8,7 +8,7 @@ import pytest
 FOLDER = Path(__file__).parent
 sys.path.append(str(FOLDER))
 
-from harness import verify  # noqa: E402
+from harness import BLOCKS, verify  # noqa: E402
 from proofs import PROOFS  # noqa: E402
 
 QUICK = [proof for proof in PROOFS if proof.quick]
@@ -30,6 +30,9 @@ def test_a_mutant_fails_its_rule_and_the_rule_is_named(tmp_path):
 
 def test_names_are_unique_and_every_rule_of_every_proof_has_a_mutant():
     assert len({proof.name for proof in PROOFS}) == len(PROOFS)
+    for proof in PROOFS:
+        assert proof.block in BLOCKS
+        assert len({mutant.rule for mutant in proof.mutants}) == len(proof.mutants)
     said = subprocess.run([sys.executable, str(FOLDER / "run.py"), "--uncovered"], text=True, check=True,
                           stdout=subprocess.PIPE, timeout=300).stdout
     assert said == ""

@@ -172,3 +172,17 @@ def test_a_reset_at_every_tenth_cycle_is_followed_by_a_right_run(bench, stall):
         bench.ends_well()
     assert aborted >= total // 10 - 3
     print(f"{aborted} runs aborted of {total} cycles")
+
+
+@pytest.mark.parametrize("stall", [0.0, 0.4] if SOAK else [0.2])
+def test_the_reset_wire_at_every_tenth_cycle_is_followed_by_a_right_run(bench, stall):
+    """Of the fabric and the memory behind it, with whatever was under way on the bus."""
+    memory = Memory(stall=stall, seed=11)
+    bench.ends_well(memory)
+    for cycle in range(0, bench.model.read(Reg.CYCLES_LO), 10):
+        bench.begin(memory)
+        bench.model.step(cycle)
+        bench.observed.reset()
+        for register in (Reg.STATUS, Reg.FAULT, Reg.PROGRAM_COUNT, Reg.CYCLES_LO, Reg.RETIRED):
+            assert bench.model.read(register) == 0, register
+        bench.ends_well(memory)

@@ -44,8 +44,8 @@ def test_memories_are_equal_behind_every_instruction(fabric, built):
     library, coverage, compared = built(fabric), Coverage(), 0
     programs = PROGRAMS[fabric.name]
     for seed in range(programs):
-        # The last ones of many have the counts that take long.
-        extreme = 0.04 if seed in (17, 18, 19) else 0.0
+        # Some have the counts that take long: enough for every point.
+        extreme = 0.04 if seed in (1, 8, 11) else 0.0
         program = Generator(fabric, seed, INSTRUCTIONS, extreme).program()
         for serial in (True, False):
             print(f"{fabric.name}, seed {seed}, {'serial' if serial else 'overlapped'}")
@@ -96,7 +96,7 @@ MUTANTS = {
     "weight_zero": (lambda: changed(isa.Load, offset=lambda i: max(i.offset, -127)), "WM", "Load"),
     "table": (lambda: changed(isa.Load, word=lambda i: 0 if i.space == 3 else i.word), "TABLE of lane 0",
               "Load"),
-    "parameters": (lambda: changed(isa.Load, word=lambda i: i.word - (i.space == 2 and i.word == 1)), "PM",
+    "parameters": (lambda: changed(isa.Load, word=lambda i: i.word - (i.space == 2 and i.word > 0)), "PM",
                    "Load"),
     "store": (lambda: changed(isa.Store, row_bytes=lambda i: max(1, i.row_bytes - 1)), "DRAM", "Store"),
     "maximum": (lambda: changed(isa.Stream, maximum=lambda i: 0), "ACC|AM", "Stream|Post|Fill|Load|Store"),
@@ -105,6 +105,7 @@ MUTANTS = {
     "operand": (lambda: changed(isa.Post, add=lambda i: 0), "AM", "Post"),
     "limits": (lambda: changed(isa.Post, low=lambda i: max(i.low, -127)), "AM", "Post"),
     "rounding": (lambda: (numerics.Channel, "apply_biased", without_rounding_below_zero), "AM", "Post"),
+    "ties": (lambda: (numerics, "to_even", lambda total, whole, shift: 0 * whole), "AM", "Post"),
     "product": (lambda: (numerics.Product, "apply", lambda self, q, other: (q + self.offset_q)
                          * (other + self.offset_other)), "AM", "Post"),
 }

@@ -154,17 +154,33 @@ class Coverage:
 
     def __init__(self) -> None:
         self.seen: Counter[Point] = Counter()
-        self.instructions = 0
+        self.of_unit: Counter[str] = Counter()
 
     def add(self, program: Sequence[Instruction], fabric: Fabric) -> None:
         before: dict[Unit, str] = {}
-        self.instructions += len(program)
         for instruction in program:
+            self.of_unit[instruction.UNIT.name] += 1
             self.seen.update(points_of(instruction, fabric))
             unit, kind = instruction.UNIT, kind_of(instruction)
             if unit in before:
                 self.seen[unit.name, before[unit], kind] += 1
             before[unit] = kind
+
+    @property
+    def instructions(self) -> int:
+        return self.of_unit.total()
+
+    def by_unit(self) -> dict[str, dict[str, int]]:
+        """Instructions of each unit, and how many of its points were run, of all but the holes."""
+        found = {unit.name: {"instructions": self.of_unit[unit.name], "covered": 0, "points": 0}
+                 for unit in Unit}
+        owner = {kind.__name__: kind.UNIT.name for kind in INSTRUCTIONS}
+        for point in every_point():
+            if point not in HOLES:
+                row = found[owner.get(point[0], point[0])]
+                row["points"] += 1
+                row["covered"] += self.seen[point] > 0
+        return found
 
     def missing(self) -> list[Point]:
         """Points without a run and without a reason."""

@@ -19,6 +19,20 @@ MOST_CYCLES = 3_000_000
 """The longest an instruction may take: the largest transfers of a byte a row are below a million."""
 THROUGH = 24
 """Cycles, with one for each row and column, from the last read of a Stream to the last sum in its memory."""
+
+FABRICS = {
+    fabric.name: fabric for fabric in (
+        Fabric(name="3x5", rows=3, cols=5, lanes=2, am_words=171, wm_words=37, pm_words=29, acc_depth=19,
+               fifo_depth=7, line_depth=9, tables=2, bus_bytes=4, max_burst=8, outstanding=2, queue_depth=2,
+               profile_layers=3),
+        # The least of everything.
+        Fabric(name="1x1", rows=1, cols=1, am_words=8, wm_words=2, pm_words=4, acc_depth=4, fifo_depth=4,
+               acc_width=20, weight_bits=8, line_depth=0, tables=0, bus_bytes=16, max_burst=1, outstanding=1,
+               queue_depth=1, profile_layers=0, ties_to_even=False),
+    )
+}
+"""Small, odd, and each other's opposite in what can be left out."""
+
 Arrays = dict[str, np.ndarray]
 Changes = dict[str, tuple[np.ndarray, np.ndarray]]
 """By memory: places (of the flat array), and their values behind the instruction."""
@@ -52,6 +66,7 @@ class ObservedModel:
         pointer = ctypes.c_void_p
         self._code.celosia_inside.restype = pointer
         self._code.celosia_inside.argtypes = [ctypes.c_char_p, pointer]
+        self._code.celosia_reset.argtypes = [pointer]
         self._code.celosia_step_until.argtypes = [pointer, pointer, ctypes.c_uint32, ctypes.c_uint64, pointer]
         retired = [self._inside(f"sequencer.issue_{unit.name.lower()}.o_retired")[0] for unit in Unit]
         self._retired = (pointer * len(Unit))(*retired)
@@ -82,6 +97,10 @@ class ObservedModel:
         self.model._judge(self._code.celosia_step_until(self.model._handle, self._retired, len(Unit), cycles,
                                                         ctypes.byref(high)))
         return [unit for unit in Unit if high.value >> unit & 1]
+
+    def reset(self) -> None:
+        """Pull the reset wire, of the fabric and of the memory behind it, for some cycles."""
+        self.model._judge(self._code.celosia_reset(self.model._handle))
 
     def start(self, count: int, watchdog: int = 0) -> None:
         self.model.write(Reg.PROGRAM_ADDRESS, 0)

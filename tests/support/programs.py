@@ -129,6 +129,14 @@ class RandomProgram:
         return made
 
 
+def beside_a_tie(noise: np.ndarray) -> Channel:
+    """A record that adds next to nothing to an odd number, so that many results become even, if any may."""
+    shift = (15, 22, 23, 23)[noise[1] & 3]
+    rounding = [(int(number) - 128 | 1) << shift for number in noise[2:4]]
+    return Channel(bias=int(noise[4]) - 128, mult=int(noise[5]) >> (noise[6] & 7), round_pos=rounding[0],
+                   round_neg=rounding[1], shift=shift, even=1)
+
+
 class Generator:
     """Makes one program.
 
@@ -192,6 +200,14 @@ class Generator:
         return {name: self.integer(0, self.fabric.rows * (1 << WORD_BITS) - 1
                                    if layout[name].kind == "address" else (1 << layout[name].width) - 1)
                 for name in names}
+
+    def apart(self, draw: Callable[[], np.ndarray]) -> np.ndarray:
+        """What ``draw`` makes; what is drawn later is the same however much that took."""
+        kept, self.rng = self.rng, np.random.default_rng(int(self.rng.integers(1 << 62)))
+        try:
+            return draw()
+        finally:
+            self.rng = kept
 
     def constant(self, data: np.ndarray) -> int | None:
         """Put bytes where no Store writes; the address, or None if there is no room left."""
@@ -286,7 +302,7 @@ class Generator:
         words = most if whole else self.integer(1, min(most, 24))
         dram = None
         if space == Space.PM and words * stride <= 4096 and self.rng.random() < 0.7:
-            dram = self.constant(self.records(words))
+            dram = self.constant(self.apart(lambda: self.records(words)))
         if dram is None and words * stride <= DATA_BYTES:
             dram = self.dram_place(words * stride)
         if dram is None:
@@ -309,13 +325,24 @@ class Generator:
         found = self.rng.integers(0, 256, (count, self.fabric.pm_word_stride)).astype(np.uint8)
         for record in found:
             kind = self.rng.random()
-            if kind < 0.55:
+            if kind < 0.4:
                 # A scale of 2**7 to 2**-9: sums of some tiles make all int8 values.
                 shift = self.integer(0, 31)
                 mult = 1 << min(shift + int(self.rng.integers(6, 23)), 30)
-                half = (1 << shift) - 1
-                made = Channel(bias=self.integer(-3000, 3000), mult=mult, round_pos=self.integer(-half, half),
-                               round_neg=self.integer(-half, half), shift=shift).pack()
+                most = (1 << shift) - 1
+                rounding = [self.integer(-most, most) for _ in range(2)]
+                made = Channel(bias=self.integer(-3000, 3000), mult=mult, round_pos=rounding[0],
+                               round_neg=rounding[1], shift=shift, even=self.integer(0, 1))
+                made = (beside_a_tie(record) if made.even and record[0] & 1 else made).pack()
+            elif kind < 0.55:
+                # Scales of 2**-1 to 2**-7, or nearly: many products are ties, to be rounded to even.
+                shift = int(self.rng.choice([7, 15, 23, 31], p=[0.4, 0.3, 0.2, 0.1]))
+                mult = 1 << min(shift + int(self.rng.integers(8, 15)), 30)
+                mult += int(self.rng.choice([0, 0, -1, 1]))
+                half = 1 << shift - 1
+                made = Channel(bias=self.integer(-3000, 3000), mult=mult, round_pos=half, round_neg=half,
+                               shift=shift, even=1)
+                made = (beside_a_tie(record) if record[0] & 1 else made).pack()
             elif kind < 0.7:
                 bias, mult, up, down = self.rng.choice([-2**31, -1, 0, 1, 2**31 - 1], 4).tolist()
                 made = Channel(bias=bias, mult=max(0, mult), round_pos=up, round_neg=down,

@@ -1,6 +1,9 @@
 """Lockstep on random fabrics for as long as you like: `python tests/support/soak.py --seconds 3600 --seed 7`.
 
-Prints each fabric, each difference's name, and at the end the coverage of the instruction set.
+The first fabrics are the tests' own, one with everything in it, whose programs have every point of the
+instruction set, and one with the least of everything; then comes the largest, and random ones. Prints each
+fabric, each difference's name, and at the end the coverage of the instruction set; leaves its figures in
+build/verification.
 """
 import argparse
 import sys
@@ -16,11 +19,15 @@ from celosia.rtl.contract.fabric import LINE_LEAST, LINE_MOST, Fabric
 from celosia.rtl.contract.machine import Machine
 from celosia.sim.native.model import CHANNELS, Memory
 from support.isa_coverage import Coverage
-from support.lockstep import ObservedModel, in_lockstep, library, overlapped
+from support.lockstep import FABRICS, ObservedModel, in_lockstep, library, overlapped
 from support.programs import Generator
+from support.results import record
 
 PROGRAMS = 12
-"""For each fabric and order: the build costs more than these."""
+"""For each fabric and order, and twice as many for the first: the build costs more than these."""
+LARGEST = Fabric(name="32x32", rows=32, cols=32, lanes=32, am_words=2048, wm_words=320, pm_words=192,
+                 acc_depth=300, fifo_depth=300, line_depth=64, tables=15, bus_bytes=16, max_burst=256,
+                 outstanding=16, queue_depth=16, profile_layers=64)
 
 
 def random_fabric(rng: np.random.Generator) -> Fabric:
@@ -38,7 +45,7 @@ def random_fabric(rng: np.random.Generator) -> Fabric:
         acc_width=number(20, 32), weight_bits=int(rng.integers(8, 10)),
         line_depth=0 if rng.random() < 0.2 else number(LINE_LEAST, min(LINE_MOST, 64)), tables=number(0, 15),
         bus_bytes=int(rng.choice([4, 8, 16])), max_burst=number(1, 256), outstanding=number(1, 16),
-        queue_depth=number(1, 16), profile_layers=number(0, 64))
+        queue_depth=number(1, 16), profile_layers=number(0, 64), ties_to_even=bool(rng.random() < 0.5))
 
 
 def random_memory(rng: np.random.Generator) -> Memory:
@@ -48,36 +55,82 @@ def random_memory(rng: np.random.Generator) -> Memory:
                   stall={channel: float(rng.choice([0, 0.2, 0.7])) for channel in CHANNELS})
 
 
-def soak(seconds: float, seed: int) -> Coverage:
-    """Random programs on random fabrics until the time is over; the first difference is raised."""
-    coverage, rng, end = Coverage(), np.random.default_rng(seed), time.monotonic() + seconds
-    while time.monotonic() < end:
-        fabric = random_fabric(rng)
+class Soak:
+    """Random programs on one fabric after another, and what came of them."""
+
+    def __init__(self, seed: int):
+        self.coverage, self.fabrics = Coverage(), list[str]()
+        self.comparisons = self.differences = 0
+        self._rng = np.random.default_rng(seed)
+        self._pace = 0.15  # seconds that a build takes, for the size of its fabric: of two idle cores
+
+    def run(self, seconds: float) -> None:
+        """Until the time is over; the first difference is raised."""
+        end = time.monotonic() + seconds
+        first, skipped = [FABRICS["3x5"], FABRICS["1x1"], LARGEST], 0
+        while time.monotonic() < end and skipped < 100:
+            fabric = first.pop(0) if first else random_fabric(self._rng)
+            skipped += 1
+            if time.monotonic() + self._pace * size(fabric) < end:  # else it would not be built in time
+                self._fabric(fabric, PROGRAMS if self.fabrics else 2 * PROGRAMS, end)
+                skipped = 0
+
+    def _fabric(self, fabric: Fabric, programs: int, end: float) -> None:
         start = time.monotonic()
-        built, compared, before = library(fabric), 0, coverage.instructions
-        print(f"{fabric}: built in {time.monotonic() - start:.0f} s", flush=True)
-        for number in range(PROGRAMS):
+        built = library(fabric)
+        took = time.monotonic() - start
+        self._pace = max(self._pace, took / size(fabric))
+        print(f"{fabric}: built in {took:.0f} s", flush=True)
+        instructions, comparisons = self.coverage.instructions, self.comparisons
+        for number in range(programs):
             if time.monotonic() > end:
                 break
-            program_seed = int(rng.integers(1 << 30))
-            program = Generator(fabric, program_seed, 150, extreme=0.04 if number % 4 == 0 else 0.0).program()
-            for serial in (True, False):
-                code = program.serial() if serial else program.overlapped(rng, extra=rng.random() / 3)
-                machine = Machine(fabric, program.placed(code))
-                model = ObservedModel(built, fabric, machine.dram.copy(), random_memory(rng))
-                try:
-                    compared += (in_lockstep(model, code, machine, program.beside) if serial
-                                 else overlapped(model, code, machine))
-                except AssertionError:
-                    print(f"seed {program_seed}, {'serial' if serial else 'overlapped'}", flush=True)
-                    raise
-                finally:
-                    model.close()
-                coverage.add(code, fabric)
-        print(f"  {coverage.instructions - before} instructions, {compared} comparisons, no difference",
-              flush=True)
-    print(coverage.table())
-    return coverage
+            self._program(fabric, built, extreme=0.04 if number % 4 == 0 else 0.0)
+        self.fabrics.append(fabric.name)
+        print(f"  {self.coverage.instructions - instructions} instructions, "
+              f"{self.comparisons - comparisons} comparisons, no difference, "
+              f"{time.monotonic() - start - took:.0f} s", flush=True)
+
+    def _program(self, fabric: Fabric, built: Path, extreme: float) -> None:
+        """One program in both orders."""
+        rng, seed = self._rng, int(self._rng.integers(1 << 30))
+        program = Generator(fabric, seed, 150, extreme).program()
+        for serial in (True, False):
+            code = program.serial() if serial else program.overlapped(rng, extra=rng.random() / 3)
+            machine = Machine(fabric, program.placed(code))
+            model = ObservedModel(built, fabric, machine.dram.copy(), random_memory(rng))
+            try:
+                self.comparisons += (in_lockstep(model, code, machine, program.beside) if serial
+                                     else overlapped(model, code, machine))
+            except AssertionError:
+                self.differences += 1
+                print(f"seed {seed}, extreme {extreme}, {'serial' if serial else 'overlapped'}", flush=True)
+                raise
+            finally:
+                model.close()
+            self.coverage.add(code, fabric)
+
+    def record(self) -> None:
+        """Leave the figures for the table of docs/verification.md."""
+        record("lockstep", {"fabrics": self.fabrics, "instructions": self.coverage.instructions,
+                            "comparisons": self.comparisons, "differences": self.differences,
+                            "units": self.coverage.by_unit()})
+
+
+def size(fabric: Fabric) -> int:
+    """What the time of a build goes with: cells, columns, lanes, and the rest as ten columns."""
+    return fabric.rows * fabric.cols + 4 * (fabric.cols + fabric.lanes + 10)
+
+
+def soak(seconds: float, seed: int) -> Coverage:
+    """Run a Soak, keep its figures, print its coverage."""
+    run = Soak(seed)
+    try:
+        run.run(seconds)
+    finally:
+        run.record()
+        print(run.coverage.table())
+    return run.coverage
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 """The per-channel solver against brute force: a record that is called proved must be equal everywhere."""
 import numpy as np
 import pytest
-from celosia.host.lower.requantise import find_thresholds, nominal_scale, reach, solve
+from celosia.host.lower.requantise import find_thresholds, nominal_scale, prove, reach, solve
 from celosia.host.reference.rounding import (
     multiply_double,
     multiply_real,
@@ -24,8 +24,9 @@ def formula(rule, real, zero, low, high):
     return lambda sums: np.clip(multiply(sums) + zero, low, high)
 
 
-def assert_equal_everywhere(solutions, function, *, zero, low, high, dense=3000):
-    """Compares on all sums of a small range, else on a sample that is dense around zero and both ends."""
+def assert_equal_everywhere(solutions, function, *, zero, low, high, dense=3000, real=None):
+    """Compares on all sums of a small range, else on a sample that is dense around zero and both ends, and
+    around all ties of scales ``real``."""
     least, most = (np.array([getattr(s, name) if s else 0 for s in solutions]) for name in ("least", "most"))
     if (most - least).max() < 50_000:
         sums = np.arange(least.min(), most.max() + 1)
@@ -33,7 +34,11 @@ def assert_equal_everywhere(solutions, function, *, zero, low, high, dense=3000)
         spread = np.random.default_rng(7).integers(least.min(), most.max() + 1, 20_000)
         sums = np.concatenate([spread, np.arange(-dense, dense), least.min() + np.arange(dense),
                                most.max() - np.arange(dense)])
-    sums = np.clip(sums[:, None], least, most)
+    sums = np.broadcast_to(sums[:, None], (len(sums), len(solutions)))
+    if real is not None:
+        ties = np.rint(np.clip((np.arange(-256, 256) + 0.5)[:, None] / real, -(2.0**40), 2.0**40))
+        sums = np.concatenate([sums, *(ties.astype(np.int64) + step for step in range(-2, 3))])
+    sums = np.clip(sums, least, most)
     want = function(sums)
     for c, solution in enumerate(solutions):
         if solution is not None:
@@ -42,13 +47,13 @@ def assert_equal_everywhere(solutions, function, *, zero, low, high, dense=3000)
             assert not len(wrong), f"channel {c}: differs at {wrong[:5]}"
 
 
-def solve_all(rule, real, least, most, *, zero=0, low=-128, high=127):
+def solve_all(rule, real, least, most, *, zero=0, low=-128, high=127, ties_to_even=False):
     function = formula(rule, real, zero, low, high)
     least, most = (np.broadcast_to(np.asarray(v, np.int64), real.shape) for v in (least, most))
     solutions = solve(function, bias=np.zeros(len(real), np.int64), least=least, most=most, scale=real,
-                      zero=zero, low=low, high=high)
+                      zero=zero, low=low, high=high, ties_to_even=ties_to_even)
     assert all(s.proved for s in solutions if s is not None)
-    assert_equal_everywhere(solutions, function, zero=zero, low=low, high=high)
+    assert_equal_everywhere(solutions, function, zero=zero, low=low, high=high, real=real)
     return solutions
 
 
@@ -96,12 +101,79 @@ def test_the_average_of_a_window_is_solved(count):
     assert_equal_everywhere(solutions, function, zero=0, low=-128, high=127)
 
 
-def test_float_rounding_half_to_even_is_solved_or_refused_but_never_wrong():
-    real = (2.0 ** np.random.default_rng(seed=3).uniform(-13, -3, 200)).astype(np.float32).astype(np.float64)
+def float32(values):
+    return np.asarray(values).astype(np.float32).astype(np.float64)
+
+
+def test_without_ties_to_even_float_rounding_is_solved_or_refused_but_never_wrong():
+    real = float32(2.0 ** np.random.default_rng(seed=3).uniform(-13, -3, 200))
     solutions = solve_all("float32", real, -100_000, 100_000)
     assert sum(s is not None for s in solutions) >= 180
     # Halves to even on both sides of zero are no step function of any multiplier.
     assert solve_all("float32", np.array([0.5]), -1000, 1000) == [None]
+
+
+@pytest.mark.parametrize("zero", [0, -128, 127, 31])
+@pytest.mark.parametrize("low, high, limit", [(-16, -3, 2**23), (-13, -7, 2**26), (-8, 8, 15_000),
+                                              (-22, -16, 2**22)])
+def test_with_ties_to_even_every_float_rounding_has_a_record_that_holds(low, high, limit, zero):
+    real = float32(2.0 ** np.random.default_rng(seed=low + zero + 200).uniform(low, high, 60))
+    solutions = solve_all("float32", real, -limit, limit - 1, zero=zero, ties_to_even=True)
+    assert all(solutions)
+    if zero == -128 and high <= -3:
+        assert sum(s.channel.even for s in solutions) > 5
+
+
+@pytest.mark.parametrize("real", [2.0**-k for k in range(0, 16, 3)] + [0.75, 1.5, 7 / 16, 3 * 2.0**-9, 6.5])
+def test_scales_of_few_bits_tie_exactly_and_have_a_record_with_even(real):
+    for zero in (0, 100):
+        (plain,), (solution,) = (
+            solve_all("float32", np.array([real]), -20_000, 20_000, zero=zero, ties_to_even=ties)
+            for ties in (False, True))
+        assert solution is not None
+        assert bool(solution.channel.even) == (plain is None)
+
+
+@pytest.mark.parametrize("real, at, tie, solved", [
+    (0.038039923, 6112, 232.5, True), (0.0015513103, 98304, 152.5, True),
+    (6.860541e-05, 1056768, 72.5, False)])  # its multiplier has 25 bits, which is too coarse
+def test_a_product_at_the_very_end_of_a_ties_reach_has_a_record_nearly_always(real, at, tie, solved):
+    """It is half a unit in the last place above the tie, and the reach of ``even`` ends just before it."""
+    real = float32(real)
+    assert np.float32(at) * np.float32(real) == tie
+    assert at * real - tie == 2.0 ** (np.frexp(tie)[1] - 25)
+    for zero in (0, -128):
+        (solution,) = solve_all("float32", np.array([real]), -2**20, 2**21, zero=zero, ties_to_even=True)
+        assert solution is not None or not solved
+
+
+def test_thresholds_beyond_2_to_the_24_are_solved_or_refused_but_never_wrong():
+    """Up there float32 rounds the sum itself."""
+    real = float32(2.0 ** np.random.default_rng(seed=6).uniform(-22, -15, 40))
+    solutions = solve_all("float32", real, -(2**31), 2**31 - 1, zero=-128, ties_to_even=True)
+    assert all(s is not None for s, scale in zip(solutions, real, strict=True) if scale * 2**24 > 256)
+    assert None in solutions
+
+
+def test_the_proof_looks_at_even():
+    (solution,) = solve_all("float32", np.array([0.5]), -1000, 1000, ties_to_even=True)
+    assert solution is not None
+    record = solution.channel
+    sums = np.arange(-20, 20)[:, None]
+    fields = [np.array([value]) for value in (record.mult, record.round_pos, record.round_neg, record.shift)]
+    rounds = np.stack(fields[1:3])
+    for even, rounding, good in ((1, rounds, True), (0, rounds, False), (1, rounds + 1, False)):
+        expected = formula("float32", np.array([0.5]), 0, -128, 127)(sums)
+        proved = prove(fields[0], rounding, fields[3], np.array([even]), expected, sums, zero=0, low=-128,
+                       high=127)
+        assert proved == [good]
+
+
+@pytest.mark.parametrize("rule", ["double", "single", "real"])
+def test_the_formulas_that_round_halves_up_or_away_never_get_even(rule):
+    real = 2.0 ** np.random.default_rng(seed=8).uniform(-16, 0, 100)
+    kinds = [solve_all(rule, real, -300_000, 300_000, zero=-3, ties_to_even=ties) for ties in (False, True)]
+    assert kinds[0] == kinds[1] and all(kinds[0])
 
 
 def test_a_wrong_guess_of_the_scale_is_repaired_from_the_thresholds():
@@ -151,6 +223,13 @@ def test_nominal_multiplier_is_the_frameworks_own():
     mult, shift = nominal_scale(np.ldexp(mantissa.astype(float), exponent - 31))
     np.testing.assert_array_equal(mult, mantissa)
     np.testing.assert_array_equal(shift, 16 - exponent)
+
+
+def test_the_nominal_multiplier_with_even_is_a_float32_scale_itself():
+    real = float32(2.0 ** np.random.default_rng(seed=5).uniform(-22, 9, 200))
+    mult, shift = nominal_scale(real, even=True)
+    assert set(shift) == {7, 15, 23, 31}
+    np.testing.assert_array_equal(np.ldexp(mult.astype(float), -(shift + 15)), real)
 
 
 def test_the_brute_force_finds_a_record_that_is_off_by_one():

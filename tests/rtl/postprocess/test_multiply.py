@@ -4,9 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
-from amaranth.sim import Simulator
 from celosia.rtl.contract.numerics import Product, wrap
 from celosia.rtl.postprocess.multiply import OperandMultiplier
+from support.pipe import Pipe
 
 OFFSETS = (-256, -128, 0, 127, 255)
 BYTES = (-128, -1, 0, 127)
@@ -17,17 +17,9 @@ def test_product_equals_the_contract_at_its_stated_latency(acc_width):
     dut = OperandMultiplier(acc_width=acc_width)
     rng = np.random.default_rng(acc_width)
     half = 1 << acc_width - 1
-    expected, got = {}, {}
+    pipe = Pipe(dut, dut.o_acc)
 
     async def bench(ctx):
-        cycle = 0
-
-        async def tick():
-            nonlocal cycle
-            got[cycle] = ctx.get(dut.o_acc)
-            await ctx.tick()
-            cycle += 1
-
         for number, (offset_q, offset_other) in enumerate(itertools.product(OFFSETS, OFFSETS)):
             record = Product(offset_q=offset_q, offset_other=offset_other)
             multiply = number % 5 != 4
@@ -44,14 +36,10 @@ def test_product_equals_the_contract_at_its_stated_latency(acc_width):
                 ctx.set(dut.i_acc, acc)
                 ctx.set(dut.i_other, other)
                 want = record.apply(np.array([acc]), np.array([other]))[0] if multiply else acc
-                expected[cycle + dut.LATENCY] = int(wrap(np.int64(want), acc_width))
-                await tick()
-            for _ in range(dut.LATENCY):
-                await tick()
+                pipe.expect(wrap(np.int64(want), acc_width))
+                await pipe.tick(ctx)
+            await pipe.tick(ctx, dut.LATENCY)  # the parameters hold until the multiplier is empty
 
-    sim = Simulator(dut)
-    sim.add_clock(1e-6)
-    sim.add_testbench(bench)
-    sim.run()
-    assert max(expected.values()) >= 384 * 384 and min(expected.values()) <= -384 * 382
-    assert not {cycle: (got[cycle], value) for cycle, value in expected.items() if got[cycle] != value}
+    pipe.run(bench)
+    products = pipe.expected.values()
+    assert max(products) >= 384 * 384 and min(products) <= -384 * 382
