@@ -11,6 +11,7 @@ from .api import load_program
 from .api import open_device as open
 from .host.driver.device import Device, LayerResult, Result
 from .host.emit.program import Program
+from .inference_session import InferenceSession
 from .interpreter import Interpreter
 from .rtl.contract.errors import (
     CapacityError,
@@ -31,11 +32,11 @@ from .rtl.contract.errors import (
 from .rtl.contract.fabric import Fabric
 from .rtl.contract.presets import PRESETS, load_fabric
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = [
     "PRESETS", "CapacityError", "CelosiaError", "Device", "DeviceError", "DeviceTimeout", "Fabric",
-    "FabricError", "FaultError", "GraphError", "InputError", "Interpreter", "LayerResult", "MismatchError",
-    "ModelError", "Program", "ProgramError", "Result", "ToolError", "UnsupportedError", "WrongResult",
-    "compile", "load", "load_fabric", "load_program", "open",
+    "FabricError", "FaultError", "GraphError", "InferenceSession", "InputError", "Interpreter", "LayerResult",
+    "MismatchError", "ModelError", "Program", "ProgramError", "Result", "ToolError", "UnsupportedError",
+    "WrongResult", "compile", "load", "load_fabric", "load_program", "open",
 ]

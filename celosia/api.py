@@ -19,6 +19,7 @@ from .sim.native.build import Progress
 from .sim.native.model import Memory
 
 Rounding = Literal["litert", "tflm"]
+Qdq = Literal["exact", "fused"]
 MEMORY_BYTES = 32 << 20
 """Memory behind the port, unless a Program needs more: that of a ULX3S."""
 
@@ -26,32 +27,36 @@ ADDRESS_SPACE = 1 << 32
 """Bytes that a fabric's memory port can address."""
 
 
-def load_model(path: str | Path, *, rounding: Rounding = "litert") -> Graph:
-    """Import a model file.
+def load_model(path: str | Path, *, rounding: Rounding = "litert", qdq: Qdq = "exact") -> Graph:
+    """Import a model file; parameters as those of ``compile``.
 
     Raises
     ------
     ModelError, UnsupportedError
         See celosia.host.importers.
     """
-    return load(path, rounding=rounding)
+    return load(path, rounding=rounding, qdq=qdq)
 
 
 def compile_model(model: str | Path | Graph, *, fabric: str | Path | Fabric = DEFAULT,
-                  rounding: Rounding = "litert") -> Program:
+                  rounding: Rounding = "litert", qdq: Qdq = "exact") -> Program:
     """Compile a model for a fabric.
 
     Parameters
     ----------
-    model : path of a ``.tflite`` file, or a Graph
+    model : path of a ``.tflite`` or ``.onnx`` file, or a Graph
     fabric : preset name, TOML file, or Fabric
     rounding : which of TFLite's rounding rules is exact: LiteRT's (1.3 and later) or TensorFlow Lite Micro's
+    qdq : float sums of an ONNX model between DequantizeLinear and QuantizeLinear: "exact" as ONNX Runtime
+        with graph optimisations disabled rounds them, in two passes and with the last word on the host;
+        "fused" as integer sums in one pass, which is what ONNX Runtime does with optimisations enabled
 
     Raises
     ------
     ModelError, UnsupportedError, FabricError, CapacityError
     """
-    graph = run_passes(model if isinstance(model, Graph) else load(model, rounding=rounding))
+    graph = run_passes(model if isinstance(model, Graph) else load(
+        model, rounding=rounding, qdq=qdq))
     chosen = load_fabric(fabric)
     on_host: dict[int, str] = {}
     while True:

@@ -31,6 +31,8 @@ PACKAGES = [  # name, needed, purpose
     ("numpy", True, "computes"),
     ("tflite", True, "reads model files"),
     ("ai-edge-litert", True, "is the reference of --check"),
+    ("onnx", True, "reads ONNX models"),
+    ("onnxruntime", True, "computes their operators on the host, and is their reference of --check"),
     ("amaranth-boards", False, "describes the open boards"),
     ("cocotb", False, "runs the testbenches"),
     ("scikit-learn", False, "trains the demo network anew"),

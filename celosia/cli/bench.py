@@ -139,14 +139,14 @@ def find_models(name: str) -> list[Path]:
     folder = Path(os.environ[MODELS]) if os.environ.get(MODELS) else None
     if folder is None:
         raise InputError(f"there is no file {name}, and {MODELS} is not set: give model files, or set it to "
-                         "a folder of .tflite files, such as the reference models of MLPerf Tiny")
-    there = sorted(folder.glob("*.tflite"))
-    pattern = name if set(name) & set("*?[") else f"*{name.removesuffix('.tflite')}*"
+                         "a folder of .tflite and .onnx files, such as the reference models of MLPerf Tiny")
+    there = sorted([*folder.glob("*.tflite"), *folder.glob("*.onnx")])
+    pattern = name if set(name) & set("*?[") else f"*{name.removesuffix('.tflite').removesuffix('.onnx')}*"
     exact = [model for model in there if name in (model.name, model.stem)]
     found = exact or [model for model in there
                       if fnmatch(model.name, pattern) or fnmatch(model.stem, pattern)]
     if not found:
-        names = ", ".join(model.stem for model in there[:8]) or "no .tflite file"
+        names = ", ".join(model.stem for model in there[:8]) or "no model"
         raise InputError(f"there is no file {name} and no model in {folder} ({MODELS}) has that name; it "
                          f"holds {names}{', …' if len(there) > 8 else ''}")
     return found

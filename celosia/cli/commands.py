@@ -10,7 +10,7 @@ import click
 import numpy as np
 from rich.markup import escape
 
-from ..api import Rounding, compile_model, is_program, load_program
+from ..api import Qdq, Rounding, compile_model, is_program, load_program
 from ..doctor import examine
 from ..host.driver.device import WATCHDOG, Array
 from ..host.driver.fabric_driver import MAX_WATCHDOG
@@ -23,7 +23,7 @@ from .job import Job, make_program, run_job
 from .samples import random_sample, read_samples
 from .tables import console, fabric_table, layer_table, program_tables, progress_console
 
-model_argument = click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+model_argument = click.argument("model", type=click.Path(exists=True, path_type=Path))
 fabric_option = click.option("--fabric", default=DEFAULT, show_default=True, metavar="PRESET|FILE.toml",
                              help="What to run on; see `celosia fabrics`.")
 device_option = click.option("--device", default="sim", show_default=True, metavar="sim|emulator",
@@ -32,6 +32,10 @@ device_option = click.option("--device", default="sim", show_default=True, metav
 rounding_option = click.option("--rounding", type=click.Choice(get_args(Rounding)), default="litert",
                                show_default=True, help="Whose fully connected layers are meant: "
                                "LiteRT 1.3 and later, or TensorFlow Lite Micro.")
+qdq_option = click.option("--qdq", type=click.Choice(get_args(Qdq)), default="exact", show_default=True,
+                          help="Float sums of an ONNX model between DequantizeLinear and QuantizeLinear. "
+                          "exact: rounded as by ONNX Runtime with graph optimisations disabled, in two "
+                          "passes; fused: as integer sums, in one.")
 memory_option = click.option("--memory", default=AUTO, show_default=True,
                              metavar="bus|sdram16|BYTES[:READ[:WRITE]]",
                              help="Memory behind the simulated port: as fast as the bus, 16-bit SDRAM, or "
@@ -59,6 +63,7 @@ debug_option = click.option("--debug", is_flag=True, expose_value=False,
 @device_option
 @memory_option
 @rounding_option
+@qdq_option
 @check_option
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.npz",
               help="Write outputs as out{o}_{k}.")
@@ -66,10 +71,11 @@ debug_option = click.option("--debug", is_flag=True, expose_value=False,
 @json_option
 @debug_option
 def run(model: Path, input_files: tuple[Path, ...], more_inputs: tuple[Path, ...], fabric: str, device: str,
-        memory: str, rounding: Rounding, check: bool, out: Path | None, watchdog: int, as_json: bool) -> None:
+        memory: str, rounding: Rounding, qdq: Qdq, check: bool, out: Path | None, watchdog: int,
+        as_json: bool) -> None:
     """Compile MODEL, run it, and report per layer.
 
-    MODEL is a quantised .tflite, or a Program file made by `celosia compile`.
+    MODEL is a quantised .tflite or .onnx, or a Program file made by `celosia compile`.
 
     \b
     celosia run model.tflite --inputs photo.png --check
@@ -80,7 +86,7 @@ def run(model: Path, input_files: tuple[Path, ...], more_inputs: tuple[Path, ...
     if out is not None:
         check_folder(out, "--out")
     began = time.perf_counter()
-    program = make_program(model, chosen, rounding)
+    program = make_program(model, chosen, rounding, qdq)
     seconds = time.perf_counter() - began
     samples = read_samples(program.graph, [*input_files, *more_inputs])
     if not samples:
@@ -173,9 +179,10 @@ def show(job: Job) -> None:
               metavar="FILE", help="The Program file to write.")
 @fabric_option
 @rounding_option
+@qdq_option
 @json_option
 @debug_option
-def compile_(model: Path, output: Path, fabric: str, rounding: Rounding, as_json: bool) -> None:
+def compile_(model: Path, output: Path, fabric: str, rounding: Rounding, qdq: Qdq, as_json: bool) -> None:
     """Compile MODEL to a Program file, which holds everything a device needs.
 
     \b
@@ -184,7 +191,7 @@ def compile_(model: Path, output: Path, fabric: str, rounding: Rounding, as_json
     """
     check_folder(output, "-o")
     began = time.perf_counter()
-    program = compile_model(model, fabric=fabric, rounding=rounding)
+    program = compile_model(model, fabric=fabric, rounding=rounding, qdq=qdq)
     seconds = time.perf_counter() - began
     try:
         program.save(output)
@@ -205,16 +212,17 @@ def compile_(model: Path, output: Path, fabric: str, rounding: Rounding, as_json
 @model_argument
 @fabric_option
 @rounding_option
+@qdq_option
 @json_option
 @debug_option
-def inspect(model: Path, fabric: str, rounding: Rounding, as_json: bool) -> None:
+def inspect(model: Path, fabric: str, rounding: Rounding, qdq: Qdq, as_json: bool) -> None:
     """Show where each operator of MODEL would run and why, what proves it exact, and the memory map.
 
     \b
     celosia inspect model.tflite --fabric tiny
     """
     program = (load_program(model) if is_program(model)
-               else compile_model(model, fabric=fabric, rounding=rounding))
+               else compile_model(model, fabric=fabric, rounding=rounding, qdq=qdq))
     if as_json:
         click.echo(json.dumps({
             "model": program.name, "fabric": program.fabric.name,

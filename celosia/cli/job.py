@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..api import MEMORY_BYTES, Rounding, compile_model, is_program, load_program, open_device
+from ..api import MEMORY_BYTES, Qdq, Rounding, compile_model, is_program, load_program, open_device
 from ..host.driver.device import WATCHDOG, Array, Result
 from ..host.emit.program import FabricRun, Program
 from ..host.importers import load
+from ..host.importers.nnef_file import looks_like_nnef
 from ..host.reference import Reference
-from ..host.reference.framework import LiteRT
+from ..host.reference.framework import LiteRT, OnnxRuntime, framework_of
 from ..host.schedule.predict import Prediction
 from ..memory import NamedMemory, memory_for, predicted
 from ..rtl.contract.errors import CelosiaError, InputError, UnsupportedError
@@ -29,13 +30,13 @@ class Job:
     error: CelosiaError | KeyboardInterrupt | None = None
 
 
-def make_program(model: Path, fabric: Fabric, rounding: Rounding) -> Program:
+def make_program(model: Path, fabric: Fabric, rounding: Rounding, qdq: Qdq = "exact") -> Program:
     """Compile a model, or read a Program file."""
     if is_program(model):
         program = load_program(model)
         program.check_fabric(fabric)
         return program
-    return compile_model(model, fabric=fabric, rounding=rounding)
+    return compile_model(model, fabric=fabric, rounding=rounding, qdq=qdq)
 
 
 def run_job(model: Path, fabric: Fabric, device_name: str, samples: Sequence[Sequence[Array]], *,
@@ -49,7 +50,7 @@ def run_job(model: Path, fabric: Fabric, device_name: str, samples: Sequence[Seq
     if emulated and memory is not None:
         raise InputError("the emulator knows no memory timing; leave --memory out, or use --device sim")
     behind = None if emulated else memory_for(program, memory)
-    reference = _reference(model, rounding) if check else None
+    reference = _reference(model, rounding, program.graph.framework) if check else None
     prediction = predicted(program, behind.memory if behind else None)
     began = time.perf_counter()
     with build_progress() as tell:
@@ -97,14 +98,14 @@ def differences(got: Array, wanted: Array) -> int:
     return int((bits[0] != bits[1]).any(axis=1).sum())
 
 
-def _reference(model: Path, rounding: Rounding) -> LiteRT | Reference:
+def _reference(model: Path, rounding: Rounding, framework: str) -> LiteRT | OnnxRuntime | Reference:
     if is_program(model):
         raise InputError(f"{model} is a Program file; --check compares with the model's framework, "
                          "so give the model")
-    if rounding == "tflm":
+    if framework == "tflite" and (rounding == "tflm" or looks_like_nnef(model)):
         return Reference(load(model, rounding=rounding))
     try:
-        return LiteRT(model)
+        return framework_of(model, framework)
     except UnsupportedError as error:
         told = str(error) if len(str(error)) < 240 else f"{str(error)[:240]}…"
         raise UnsupportedError(f"{told} (run without --check, or give --rounding tflm to compare with "

@@ -9,6 +9,7 @@ import click
 from ..rtl.contract.errors import CelosiaError
 from .bench import bench
 from .commands import compile_, debug_option, demo, doctor, fabrics, inspect, run, verilog
+from .quantize import quantize
 
 EPILOG = ("Exit codes: 0 done, 1 wrong result (--check failed) or slower than recorded, "
           "2 bad input or usage, 3 device or tool trouble.")
@@ -28,7 +29,7 @@ def cli() -> None:
     """
 
 
-for command in (run, compile_, inspect, bench, fabrics, verilog, demo, doctor):
+for command in (run, compile_, inspect, quantize, bench, fabrics, verilog, demo, doctor):
     cli.add_command(command)
 
 

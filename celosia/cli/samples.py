@@ -44,7 +44,10 @@ def read_samples(graph: Graph, files: Sequence[Path]) -> list[list[Array]]:
 
 
 def random_sample(graph: Graph, seed: int = 0) -> list[Array]:
-    """Inputs over the whole range of their type, for when there is nothing else to run."""
+    """Inputs over the whole range of their type, for when there is nothing else to run.
+
+    Integers of an ONNX network that are no bytes are 0 or 1, since they may be indices.
+    """
     rng = np.random.default_rng(seed)
     found: list[Array] = []
     for index in graph.inputs:
@@ -52,7 +55,12 @@ def random_sample(graph: Graph, seed: int = 0) -> list[Array]:
         dtype = np.dtype(tensor.dtype)
         if dtype.kind in "iu":
             info = np.iinfo(dtype)
+            if graph.framework == "onnx" and dtype.itemsize > 1:
+                found.append(rng.integers(0, 2, tensor.shape, dtype))
+                continue
             found.append(rng.integers(info.min, info.max, tensor.shape, dtype, endpoint=True))
+        elif dtype.kind == "b":
+            found.append(rng.random(tensor.shape) < 0.5)
         else:
             found.append(rng.standard_normal(tensor.shape).astype(dtype))
     return found

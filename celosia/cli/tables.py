@@ -145,14 +145,26 @@ def program_tables(program: Program, *, width: int = WIDE) -> list[Table]:
         memory.add_row(name, f"{part['activation_bytes']:,} B", f"{told['activation_capacity']:,} B", remark)
     fabric = program.fabric
     memory.add_row("weights", f"{told['weight_words'] * fabric.cols:,} B", f"{fabric.wm_bytes:,} B",
-                   "resident" if told["weights_resident"] else "the rest is streamed in each inference; "
-                   f"{told['weight_words_to_stay_on_chip'] * fabric.cols:,} B would keep all on chip")
+                   weights_text(told, fabric))
     memory.add_row("parameters", f"{told['parameter_records']:,}", f"{told['parameter_capacity']:,}",
                    "resident" if told["parameters_resident"] else "the rest is streamed in each inference; "
                    f"{told['parameter_records_to_stay_on_chip']:,} would keep all on chip")
     memory.add_row("DRAM", f"{program.dram_bytes:,} B", "",
                    f"of it {told['instruction_bytes']:,} B of instructions")
     return [layers, memory]
+
+
+def weights_text(told: Mapping[str, Any], fabric: Fabric) -> str:
+    """What becomes of the weights."""
+    computed = told.get("weight_words_computed", 0) * fabric.cols
+    packed = f"{computed:,} B are computed by the network, and packed by the host" if computed else ""
+    if told["weights_resident"]:
+        return "resident"
+    if told["weight_words"] < told["weight_words_to_stay_on_chip"]:
+        streamed = ("the rest is streamed in each inference; "
+                    f"{told['weight_words_to_stay_on_chip'] * fabric.cols:,} B would keep all on chip")
+        return f"{streamed}; {packed}" if packed else streamed
+    return f"constants are resident; {packed}"
 
 
 def fabric_table(fabrics: Sequence[Fabric], *, width: int = WIDE) -> Table:

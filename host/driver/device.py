@@ -16,6 +16,7 @@ from ..emit.program import DramTensor, FabricRun, LayerInfo, Program
 from ..graph.ir import Graph
 from ..link.link import Link, RunProgress
 from ..reference import States, run_op
+from .computed import packed
 from .fabric_driver import FabricDriver
 
 Array = npt.NDArray[Any]
@@ -165,14 +166,17 @@ class Device:
     def _run(self, program: Program, values: dict[int, Array], progress: RunProgress | None) -> Result:
         began = time.perf_counter()
         graph = program.graph
-        values = {index: data for index in graph.outputs
-                  if (data := graph.tensors[index].data) is not None} | values
+        values = {index: tensor.data for index, tensor in enumerate(graph.tensors)
+                  if tensor.data is not None} | values
         cycles = 0
         host_seconds: dict[int, float] = {}
         for step in program.steps:
             if isinstance(step, FabricRun):
                 for home in step.inputs:
                     self._put(home, values[home.tensor])
+                for weights in step.weights:
+                    for address, block in packed(program, weights, values[weights.tensor]):
+                        self.link.write_memory(address, block)
                 cycles += self.driver.run_program(step.address, step.count, watchdog=self.watchdog,
                                                   progress=progress).cycles
                 for home in step.outputs:
@@ -181,7 +185,7 @@ class Device:
             else:
                 started = time.perf_counter()
                 op = graph.ops[step.op]
-                operands = [None if i is None else values.get(i, graph.tensors[i].data) for i in op.inputs]
+                operands = [None if i is None else values[i] for i in op.inputs]
                 values.update(zip(op.outputs, run_op(graph, op, operands, self._states), strict=True))
                 host_seconds[step.op] = time.perf_counter() - started
         profile = self._profile() if cycles else _no_counts(0)

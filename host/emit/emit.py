@@ -45,6 +45,7 @@ def emit(scheduled: Scheduled) -> Program:
                 count,
                 tuple(scheduled.tensors[t] for t in part.inputs),
                 tuple(scheduled.tensors[t] for t in part.outputs),
+                tuple(part.weights),
             )
         )
     return Program(
@@ -58,17 +59,18 @@ def emit(scheduled: Scheduled) -> Program:
         layers=tuple(_layer_table(scheduled, predictions)),
         predicted=sum(prediction.cycles for prediction in predictions),
         memory=_memory(scheduled),
+        maps=tuple(scheduled.maps),
     )
 
 
 def _without_weights(scheduled: Scheduled) -> Graph:
-    """The graph with only those constants that host steps read; the others lie packed in the blobs."""
+    """The graph with only those constants that host steps or images read; the others lie packed in the
+    blobs."""
     graph = scheduled.plan.graph
     kept = {
         tensor
         for part in scheduled.parts
-        if isinstance(part, HostStep)
-        for tensor in graph.ops[part.op].inputs
+        for tensor in (graph.ops[part.op].inputs if isinstance(part, HostStep) else part.inputs)
     } | set(graph.outputs)
     return replace(
         graph,
@@ -155,6 +157,9 @@ def _memory(scheduled: Scheduled) -> dict[str, object]:
         "segments": segments,
         "weight_words": weights.used,
         "weight_words_to_stay_on_chip": weights.wanted,
+        "weight_words_computed": sum(
+            len(block.data) for block in scheduled.constants.weights.blocks if block.changing
+        ),
         "weight_capacity": fabric.wm_words,
         "weights_resident": weights.resident,
         "parameter_records": params.used,

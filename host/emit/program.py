@@ -17,7 +17,7 @@ from ...rtl.contract.isa import ISA_VERSION
 from ..graph.ir import Graph, Kind, Op, Quant, Tensor
 
 FORMAT = "celosia-program"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,47 @@ class DramTensor:
 
 
 @dataclass(frozen=True)
+class ComputedWeights:
+    """Weights of one column tile that the network computes: the host packs them before a run.
+
+    They are words of the weight memory, ``stride`` apart from ``address`` on, laid out like
+    ``Program.maps[map]``: place p > 0 takes byte ``first + p - 1`` of the tensor, place 0 is a weight of 0.
+
+    Attributes
+    ----------
+    tensor, first, flipped :
+        Its bytes from ``first`` on, in memory order; ``flipped`` as in DramTensor.
+    zero : int
+        The byte that is a weight of 0.
+    records, record_stride, input_zero : int
+        Where the records of the tile's channels lie: each bias, as it is in ``Program.blobs``, is lowered by
+        ``input_zero`` times the sum of the channel's weights. No record changes where ``input_zero`` is 0.
+    """
+
+    tensor: int
+    first: int
+    flipped: bool
+    map: int
+    address: int
+    stride: int
+    zero: int
+    records: int
+    record_stride: int
+    input_zero: int
+
+
+@dataclass(frozen=True)
 class FabricRun:
     """Run ``count`` instructions at ``address``.
 
-    The host puts ``inputs`` in DRAM before and takes ``outputs`` after.
+    The host puts ``inputs`` and ``weights`` in DRAM before and takes ``outputs`` after.
     """
 
     address: int
     count: int
     inputs: tuple[DramTensor, ...]
     outputs: tuple[DramTensor, ...]
+    weights: tuple[ComputedWeights, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +120,8 @@ class Program:
         Memory the program needs in all.
     layers : LayerInfo in order
     memory : what the planner decided, for ``inspect``
+    maps : int32[words, columns] each
+        How computed weights lie in a column tile (ComputedWeights).
     """
 
     name: str
@@ -101,6 +134,7 @@ class Program:
     layers: tuple[LayerInfo, ...]
     predicted: int
     memory: Mapping[str, Any] = field(default_factory=dict)
+    maps: tuple[npt.NDArray[np.int32], ...] = ()
 
     @property
     def macs(self) -> int:
@@ -109,6 +143,13 @@ class Program:
     @property
     def macs_on_fabric(self) -> int:
         return sum(layer.macs for layer in self.layers if layer.where == "fabric")
+
+    def constants(self, address: int, count: int) -> npt.NDArray[np.uint8]:
+        """A copy of ``count`` bytes of the blobs."""
+        for start, blob in self.blobs:
+            if start <= address and address + count <= start + len(blob):
+                return blob[address - start : address - start + count].copy()
+        raise ProgramError(f"{self.name} has no {count} bytes at {address:#x}")
 
     def check_fabric(self, fabric: Fabric) -> None:
         """Raise MismatchError unless ``fabric`` is what the program was compiled for."""
@@ -119,6 +160,19 @@ class Program:
                 f"({fabric.fingerprint:#018x}). "
                 "Compile the model for this fabric, or open the device with the Program's"
             )
+
+    def _check_weights(self) -> None:
+        """Raise ProgramError unless all computed weights have a tensor, a map and their places in DRAM."""
+        for step in self.steps:
+            for each in step.weights if isinstance(step, FabricRun) else ():
+                tensor, places = self.graph.tensors[each.tensor], self.maps[each.map]
+                words, columns = places.shape
+                self.constants(each.address, words * each.stride)
+                if each.input_zero:
+                    self.constants(each.records, columns * each.record_stride)
+                least, most = int(places.min()), int(places.max())
+                if places.dtype != np.int32 or least < 0 or each.first + most > tensor.size:
+                    raise ProgramError(f"{self.name}: the weights that {tensor.name!r} holds reach beyond it")
 
     def save(self, file: str | Path) -> None:
         """Write the Program file (a zip archive of JSON and NumPy arrays)."""
@@ -138,7 +192,10 @@ class Program:
             "layers": [asdict(layer) for layer in self.layers],
             "memory": dict(self.memory),
             "blobs": [address for address, _ in self.blobs],
+            "maps": len(self.maps),
         }
+        for index, places in enumerate(self.maps):
+            arrays[f"map{index}"] = places
         for index, (_, blob) in enumerate(self.blobs):
             arrays[f"blob{index}"] = blob
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -183,10 +240,12 @@ class Program:
                 layers=tuple(LayerInfo(**layer) for layer in head["layers"]),
                 predicted=head["predicted"],
                 memory=head["memory"],
+                maps=tuple(arrays[f"map{i}"] for i in range(head["maps"])),
             )
             for address, blob in program.blobs:
                 if blob.dtype != np.uint8 or address + len(blob) > program.dram_bytes:
                     raise ProgramError(f"{file} is damaged: a block at {address:#x} does not fit its memory")
+            program._check_weights()
             return program
         except OSError as error:
             raise ProgramError(f"{file} cannot be read: {error.strerror or error}") from error
@@ -219,7 +278,8 @@ def _step_in(step: dict[str, Any]) -> FabricRun | HostRun:
     inputs, outputs = (
         tuple(DramTensor(**tensor) for tensor in step.pop(key)) for key in ("inputs", "outputs")
     )
-    return FabricRun(inputs=inputs, outputs=outputs, **step)
+    weights = tuple(ComputedWeights(**each) for each in step.pop("weights"))
+    return FabricRun(inputs=inputs, outputs=outputs, weights=weights, **step)
 
 
 def _graph_out(graph: Graph, arrays: dict[str, npt.NDArray[Any]]) -> dict[str, Any]:

@@ -10,6 +10,12 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
+PLAIN_DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16",
+                "float32", "float64", "bool")
+NARROW_DTYPES = ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz",
+                 "float4_e2m1fn", "int4", "uint4", "int2", "uint2")
+"""Types of ONNX that NumPy has only with the package ml_dtypes; the host computes with them."""
+
 
 class Kind(Enum):
     """Operator kinds, named for what they compute; the framework's own name is ``Op.source``.
@@ -20,6 +26,7 @@ class Kind(Enum):
     CONV = "conv"  # x[N,H,W,C], w[O,kh,kw,I], bias[O] or None
     DEPTHWISE_CONV = "depthwise_conv"  # x, w[1,kh,kw,C*multiplier], bias or None
     FULLY_CONNECTED = "fully_connected"  # x[..,I], w[O,I], bias or None
+    MATMUL = "matmul"  # a[..,M,K], b[..,K,N], neither of them constant
     AVERAGE_POOL = "average_pool"
     MAX_POOL = "max_pool"
     ADD = "add"
@@ -64,7 +71,8 @@ class Op:
 
     Attributes by kind: stride (y, x), dilation (y, x), padding (top, bottom, left, right) in elements with
     SAME already resolved, window (h, w) for pools, low / high (stored-value limits of the fused activation),
-    beta for softmax, ``options`` for HOST.
+    beta for softmax, ``options`` for HOST. In graphs of ONNX also ``ort``: the operator itself as a model for
+    ONNX Runtime (see importers/onnx).
     """
 
     kind: Kind
@@ -98,10 +106,14 @@ class Graph:
 
     def macs(self, op: Op) -> int:
         """Multiply-accumulates of an operator (0 for those that are counted otherwise)."""
-        if op.kind not in (Kind.CONV, Kind.DEPTHWISE_CONV, Kind.FULLY_CONNECTED):
+        if op.kind not in (Kind.CONV, Kind.DEPTHWISE_CONV, Kind.FULLY_CONNECTED, Kind.MATMUL):
+            return 0
+        if op.attrs.get("bound") == "high":  # the same sums as the operator's other half (passes/bracket)
             return 0
         weights = op.inputs[1]
         assert weights is not None
         shape = self.tensors[weights].shape
         out = self.tensors[op.outputs[0]].size
+        if op.kind == Kind.MATMUL:
+            return out * shape[-2]
         return out * (shape[1] * shape[2] if op.kind == Kind.DEPTHWISE_CONV else prod(shape[1:]))

@@ -68,7 +68,8 @@ def _slide(op: Op, size: Shape, kernel: Shape, dilation: Shape) -> list[int]:
 def convolution(graph: Graph, op: Op) -> list[Shape]:
     n, h, w, c = _image(operand(graph, op, 0), "input")
     outputs, kh, kw, inputs = _image(operand(graph, op, 1), "weights")
-    require(inputs == c, f"weights of {inputs} input channels do not fit an input of {c}")
+    require(c % inputs == 0 and outputs % (c // inputs) == 0,
+            f"weights of {inputs} input channels do not fit an input of {c}")
     _bias(graph, op, outputs)
     y, x = _slide(op, (h, w), (kh, kw), op.attrs["dilation"])
     return [(n, y, x, outputs)]
@@ -92,6 +93,18 @@ def fully_connected(graph: Graph, op: Op) -> list[Shape]:
     _bias(graph, op, outputs)
     given = graph.tensors[op.outputs[0]].shape  # the rows may keep the input's leading dimensions
     return [(*x[:-1], outputs) if len(given) != 2 and x[-1:] == (inputs,) else (prod(x) // inputs, outputs)]
+
+
+def matmul(graph: Graph, op: Op) -> list[Shape]:
+    a, b = operand(graph, op, 0), operand(graph, op, 1)
+    require(len(a) == len(b) >= 2 and a[:-2] == b[:-2] and a[-1] == b[-2],
+            f"matrices {list(a)} and {list(b)} cannot be multiplied")
+    return [(*a[:-1], b[-1])]
+
+
+def as_given(graph: Graph, op: Op) -> list[Shape]:
+    """What the importer found out."""
+    return [graph.tensors[index].shape for index in op.outputs]
 
 
 def _bias(graph: Graph, op: Op, outputs: int) -> None:

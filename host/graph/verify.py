@@ -12,7 +12,7 @@ from ..reference.lstm import CELL_STATE, STATE, cell_bits
 from ..reference.softmax import difference_scale
 from ..reference.unary import hard_swish_scales
 from . import shapes
-from .ir import Graph, Kind, Op, Quant, Tensor
+from .ir import NARROW_DTYPES, PLAIN_DTYPES, Graph, Kind, Op, Quant, Tensor
 from .shapes import ShapeRule, require
 
 MAX_ELEMENTS = 2**31 - 1
@@ -54,6 +54,10 @@ ATTRIBUTES: dict[str, tuple[Callable[[object], bool], str]] = {
     "high": (lambda v: type(v) is int, "an integer"),
     "beta": (lambda v: type(v) is float and isfinite(v) and v > 0, "a positive number"),
     "options": (lambda v: isinstance(v, dict), "a dictionary"),
+    "ort": (lambda v: isinstance(v, str) and bool(v), "a model for ONNX Runtime in base64"),
+    "elementwise": (lambda v: v is True, "true, or left out"),
+    "float": (lambda v: isinstance(v, dict), "a dictionary"),
+    "bound": (lambda v: v in ("low", "high"), "low or high"),
 }
 
 
@@ -224,7 +228,7 @@ _BYTES = ("int8", "uint8")
 _INT8 = ("int8 -> int8",)
 _ONE = ("int8 -> int8", "uint8 -> uint8")
 _TWO = ("int8 int8 -> int8", "uint8 uint8 -> uint8")
-_ANY = ("int8", "uint8", "int16", "int32", "int64", "float32", "bool")
+_ANY = PLAIN_DTYPES + NARROW_DTYPES
 _INDEX = ("int32", "int64")
 _PLACE = tuple(f"{t} {i} -> {o}" for t in ("int8", "uint8") for i in _INDEX for o in _INDEX)
 _LSTM = "int8 int8? int8 int8 int8 int8? int8 int8 int8 int32? int32 int32 int32 int8 int16 -> int8"
@@ -306,7 +310,43 @@ RULES: dict[Kind | str, Rule] = {
 """By kind; operators of Kind.HOST by their framework name."""
 
 
-def rule_of(op: Op) -> Rule | None:
+def _weights(graph: Graph, op: Op) -> None:
+    """Input and output have one scale; weights one, or one for each output channel."""
+    x, w, y = _operand(graph, op, 0), _operand(graph, op, 1), graph.tensors[op.outputs[0]]
+    _per_tensor(x, y)
+    quant, channel_axis = _quant(w), 3 if op.kind == Kind.DEPTHWISE_CONV else 0
+    if quant.scale.size == 1:
+        _per_tensor(w)
+    else:
+        require(op.kind != Kind.MATMUL and quant.axis == channel_axis,
+                f"weights {w.name!r} have a scale for each element of axis {quant.axis}; "
+                f"output channels are axis {channel_axis}")
+
+
+_MIXED = tuple(f"{x} {w} {b}? -> {y}" for x in _BYTES for w in _BYTES for b in ("int32", "float32")
+               for y in _BYTES)
+_PAIRS = tuple(f"{a} {b} -> {y}" for a in _BYTES for b in _BYTES for y in _BYTES)
+
+ONNX_RULES: dict[Kind, Rule] = {
+    Kind.CONV: Rule(dtypes=_MIXED, attrs=_CONVOLUTION, shapes=shapes.convolution, quant=_weights),
+    Kind.DEPTHWISE_CONV: Rule(dtypes=_MIXED, attrs=_CONVOLUTION, shapes=shapes.depthwise, quant=_weights),
+    Kind.FULLY_CONNECTED: Rule(dtypes=_MIXED, attrs=_LIMITS, shapes=shapes.fully_connected, quant=_weights),
+    Kind.MATMUL: Rule(dtypes=_MIXED, attrs=_LIMITS, shapes=shapes.matmul, quant=_weights),
+    Kind.MAX_POOL: Rule(dtypes=_ONE, attrs=_POOL, shapes=shapes.pool, quant=_kept),
+    Kind.ADD: Rule(dtypes=_PAIRS, attrs=_LIMITS, shapes=shapes.broadcast, quant=_eight_bit),
+    Kind.SUB: Rule(dtypes=_PAIRS, attrs=_LIMITS, shapes=shapes.broadcast, quant=_eight_bit),
+    Kind.MUL: Rule(dtypes=_PAIRS, attrs=_LIMITS, shapes=shapes.broadcast, quant=_eight_bit),
+    Kind.RESHAPE: Rule(dtypes=tuple(f"{t} -> {t}" for t in _ANY), attrs=(), shapes=shapes.reshape),
+    Kind.HOST: Rule(dtypes=(), shapes=shapes.as_given),
+}
+"""Of ONNX graphs, by kind: ONNX Runtime itself has judged the operators, and computes those of the host."""
+ONNX_ATTRIBUTES = {"ort", "elementwise", "float", "bound"}
+"""Which an ONNX operator may have beside those of its kind."""
+
+
+def rule_of(graph: Graph, op: Op) -> Rule | None:
+    if graph.framework == "onnx":
+        return ONNX_RULES.get(op.kind)
     return RULES.get(op.source if op.kind == Kind.HOST else op.kind)
 
 
@@ -329,7 +369,9 @@ def _matches(pattern: str, given: str) -> bool:
 
 
 def accepts(rule: Rule, graph: Graph, op: Op) -> bool:
-    """Whether a rule lists the operator's types."""
+    """Whether a rule lists the operator's types; an empty list takes any."""
+    if not rule.dtypes:
+        return True
     given = dtypes_of(graph, op)
     return any(_matches(pattern, given) for pattern in rule.dtypes)
 
@@ -373,11 +415,15 @@ def _operator(graph: Graph, op: Op, known: set[int]) -> None:
         require(index not in known, f"{graph.tensors[index].name!r} is made twice, an input or a constant")
     require(len(set(op.outputs)) == len(op.outputs) > 0, "it needs at least one output, and each only once")
 
-    rule = rule_of(op)
+    rule = rule_of(graph, op)
     if rule is None:
         raise GraphError(f"no operator of kind {op.kind.value} is called {op.source}")
     require(accepts(rule, graph, op), f"types {dtypes_of(graph, op)}; accepted are {', '.join(rule.dtypes)}")
-    require(set(op.attrs) == set(rule.attrs), f"attributes {sorted(op.attrs)}; it has {sorted(rule.attrs)}")
+    extra = ONNX_ATTRIBUTES if graph.framework == "onnx" else set()
+    require(set(op.attrs) - extra == set(rule.attrs),
+            f"attributes {sorted(op.attrs)}; it has {sorted(rule.attrs)}")
+    require(graph.framework != "onnx" or op.kind == Kind.RESHAPE or "ort" in op.attrs or "bound" in op.attrs,
+            "it has no model for ONNX Runtime")
     for name, value in op.attrs.items():
         legal, wanted = ATTRIBUTES[name]
         require(legal(value), f"{name} is {value!r}; it must be {wanted}")

@@ -2,18 +2,27 @@
 from pathlib import Path
 from typing import Literal
 
-from ...rtl.contract.errors import ModelError, UnsupportedError
+from ...rtl.contract.errors import ModelError
 from ..graph.ir import Graph
+from .nnef import load_nnef
+from .nnef_file import looks_like_nnef
+from .onnx import is_onnx, load_onnx
 from .tflite import IDENTIFIER, load_tflite
 
 SIZE_LIMIT = 2**31 - 1
 """Bytes: what FlatBuffers offsets can address."""
 
 
-def load(path: str | Path, *, rounding: Literal["litert", "tflm"] = "litert") -> Graph:
+def load(path: str | Path, *, rounding: Literal["litert", "tflm"] = "litert",
+         qdq: Literal["exact", "fused"] = "exact") -> Graph:
     """The verified graph of a model file.
 
-    ``rounding`` says which framework's FULLY_CONNECTED is meant (see reference/linear.py).
+    Parameters
+    ----------
+    path : of a .tflite or .onnx file, or of a folder or archive of NNEF
+    rounding : which framework's FULLY_CONNECTED is meant in a TFLite model (see reference/linear.py)
+    qdq : how float sums of an ONNX model between DequantizeLinear and QuantizeLinear are rounded: as those of
+        ONNX Runtime with graph optimisations disabled, or as its fused integer operators do
 
     Raises
     ------
@@ -21,14 +30,14 @@ def load(path: str | Path, *, rounding: Literal["litert", "tflm"] = "litert") ->
     UnsupportedError : a sound model of a format, operator, type or feature that is not supported
     """
     path = Path(path)
+    if looks_like_nnef(path):
+        return load_nnef(path, rounding=rounding)
     try:
         if path.stat().st_size > SIZE_LIMIT:
-            raise ModelError(f"{path}: {path.stat().st_size} bytes; a TFLite file has at most {SIZE_LIMIT}")
+            raise ModelError(f"{path}: {path.stat().st_size} bytes; a model file has at most {SIZE_LIMIT}")
         data = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    if data[4:8] != IDENTIFIER and (path.suffix.lower() == ".onnx" or data[:1] == b"\x08"):
-        # An ONNX file is a protobuf that starts with field 1, ir_version.
-        raise UnsupportedError(f"{path}: looks like ONNX, which is not supported yet; "
-                               "supported are TFLite files (.tflite) with int8 or uint8 quantisation")
+    if data[4:8] != IDENTIFIER and (path.suffix.lower() == ".onnx" or is_onnx(data)):
+        return load_onnx(path, exact=qdq == "exact")
     return load_tflite(data, path.name, rounding=rounding)

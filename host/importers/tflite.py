@@ -243,7 +243,7 @@ class _Importer:
         self.tensors[index] = replace(tensor, data=np.full(tensor.shape, zero, tensor.dtype))
 
     def _check_types(self, graph: Graph, op: Op) -> None:
-        rule = rule_of(op)
+        rule = rule_of(graph, op)
         if rule is None or accepts(rule, graph, op):
             return
         raise self.unsupported(op, f"has types {dtypes_of(graph, op)}; supported are "

@@ -28,6 +28,14 @@ def run_layer(layer: Layer, x: Bytes, other: Bytes | None = None, *, acc_width: 
     return q.astype(np.int8) if layer.table is None else layer.table.view(np.int8)[q & 255]
 
 
+def take_weights(layer: Layer, value: Bytes) -> Layer:
+    """A layer with the weights that the network has computed for it."""
+    assert layer.computed is not None, f"{layer.name} has constant weights"
+    index = layer.computed.index
+    taken = value.reshape(-1)[index].astype(np.int16) - np.int16(layer.weight_zero)
+    return layer.with_weights(np.where(index < 0, np.int16(0), taken))
+
+
 def _sums(layer: Layer, x: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Partial sums (or greatest values) of the output's shape."""
     height, width, channels = layer.out_shape
@@ -60,7 +68,10 @@ def place(layer: Layer, made: Bytes, before: Bytes | None) -> Bytes:
     whole = np.zeros(layer.image, np.int8) if before is None else before.reshape(layer.image).copy()
     if layer.fill is not None:
         whole[:] = layer.fill
-    part, (height, width, channels) = layer.out_part, layer.out_shape
+    part = layer.out_part
+    if part.turned:
+        made = made.swapaxes(0, 1)
+    height, width, channels = made.shape
     rows = slice(part.y, part.y + (height - 1) * part.step_y + 1, part.step_y)
     columns = slice(part.x, part.x + (width - 1) * part.step_x + 1, part.step_x)
     whole[rows, columns, part.channel:part.channel + channels] = made
@@ -81,6 +92,8 @@ def run_plan(plan: Plan, inputs: Mapping[int, Array], *, acc_width: int = 32) ->
             results = run_op(graph, op, [None if t is None else values[t] for t in op.inputs])
             values.update(zip(op.outputs, results, strict=True))
         else:
+            if step.computed is not None:
+                step = take_weights(step, in_fabric(values[step.computed.tensor]))
             other = None if step.other is None else in_fabric(values[step.other])
             made = run_layer(step, in_fabric(values[step.input]), other, acc_width=acc_width)
             before = values.get(step.output)

@@ -176,7 +176,9 @@ def weighted_layer(draft: Draft, position: int, taps: Weights, weight_zero: int,
 
     # Scales of 1 and more: the kernels shift the sum left first, and what then exceeds 32 bits wraps; a
     # wrapping formula would not be monotone.
-    left = np.array([max(shift, 0) for _, shift in channel_scales(graph, op)], np.int64)
+    left = np.zeros(1, np.int64) if graph.framework == "onnx" else \
+        np.array([max(shift, 0) for _, shift in channel_scales(graph, op)], np.int64)
+    left = np.broadcast_to(left, least.shape)
     if (c := first(np.maximum(-least, most) >= (np.int64(1) << (31 - left)))) is not None:
         raise Refused(f"channel {c}: sums in [{least[c]}, {most[c]}] times 2**{left[c]} overflow the "
                       "framework's 32 bits")

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from ...rtl.contract.fabric import Fabric
 from ...rtl.contract.numerics import PRODUCT_DROP, Channel
 from ..graph.ir import Graph, Kind, Op, Tensor
-from .plan import Alias, Layer, Part, Proof, Shape
+from .plan import Alias, Layer, Proof, Shape
 from .requantise import Function, Ints, Solution, solve
 
 INT8 = (-128, 127)
@@ -32,6 +32,8 @@ class Draft:
     """A plan in the making. Rules add to it, and rewrite layers that they can ride on, or raise Refused.
 
     layers : by the position of the operator that they were made for; in order where there are several
+    refused : position of each operator that the host computes -> reason
+    forced : those of them that the caller leaves to the host
     """
 
     graph: Graph
@@ -39,6 +41,8 @@ class Draft:
     layers: dict[int, list[Layer]] = field(default_factory=dict)
     aliases: dict[int, Alias] = field(default_factory=dict)
     proofs: dict[int, Proof] = field(default_factory=dict)
+    refused: dict[int, str] = field(default_factory=dict)
+    forced: frozenset[int] = frozenset()
 
     def makers(self, tensor: int, reader: int) -> list[Layer]:
         """The layers that make a tensor which one operator alone reads, so that they may be rewritten; none
@@ -46,6 +50,11 @@ class Draft:
         if tensor in self.graph.outputs or self.graph.uses(tensor) != [reader]:
             return []
         return [layer for layers in self.layers.values() for layer in layers if layer.output == tensor]
+
+    def drop(self, position: int) -> None:
+        """An operator is not computed: nobody needs its output any more."""
+        for steps in (self.layers, self.aliases, self.proofs, self.refused):
+            steps.pop(position, None)
 
     def rewrite(self, old: Sequence[Layer], new: Sequence[Layer]) -> None:
         place = {id(a): b for a, b in zip(old, new, strict=True)}
@@ -171,7 +180,7 @@ def carried(layer: Layer, position: int, op: Op) -> Layer:
 def moved(layer: Layer, output: int, whole: Shape, by: Shape) -> Layer:
     """The same layer, whose image becomes a part of another: ``by`` rows, columns and channels in."""
     part = layer.out_part
-    place = Part(part.y + by[0], part.x + by[1], part.step_y, part.step_x, part.channel + by[2])
+    place = replace(part, y=part.y + by[0], x=part.x + by[1], channel=part.channel + by[2])
     return replace(layer, output=output, out_image=whole, out_part=place)
 
 
@@ -196,7 +205,8 @@ def requantise(fabric: Fabric, position: int, function: Function, bias: Ints, le
     # A sum that is far from zero, for its bias is, comes with another bias; the rounding makes up for it.
     away = np.minimum(least + limit, 0) + np.maximum(most - limit + 1, 0)
     solutions = solve(lambda sums: function(sums + away), bias=bias - away, least=least - away,
-                      most=most - away, scale=scale, zero=zero, low=low, high=high)
+                      most=most - away, scale=scale, zero=zero, low=low, high=high,
+                      ties_to_even=fabric.ties_to_even)
     solved = [s for s in solutions if s is not None]
     proof = Proof(position, copies * len(solutions), copies * len(solved), describe(solutions, copies))
     if len(solved) < len(solutions):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from ...rtl.contract.fabric import Fabric
 from ..graph.ir import Graph, Kind
+from ..reference.settle import SETTLE
 from .convolution import lower_convolution, lower_fully_connected, lower_transposed
 from .layers import IDENTITY, INT8, Draft, Refused, key_of
 from .movement import lower_concatenation, lower_move, lower_pad, lower_reshape
@@ -11,6 +12,7 @@ from .order import Step, order_steps
 from .pairwise import lower_pairwise
 from .plan import HostStep, Layer, Plan
 from .pooling import lower_average_pool, lower_max_pool, lower_mean, lower_reduce_max
+from .products import lower_batch_matmul, lower_matmul
 from .unary import lower_unary
 
 Rule = Callable[[Draft, int], None]
@@ -19,13 +21,16 @@ RULES: dict[Kind | str, Rule] = {
     Kind.CONV: lower_convolution,
     Kind.DEPTHWISE_CONV: lower_convolution,
     Kind.FULLY_CONNECTED: lower_fully_connected,
+    Kind.MATMUL: lower_matmul,
     Kind.AVERAGE_POOL: lower_average_pool,
     Kind.MAX_POOL: lower_max_pool,
     Kind.ADD: lower_pairwise,
     Kind.SUB: lower_pairwise,
     Kind.MUL: lower_pairwise,
     Kind.RESHAPE: lower_reshape,
+    "BATCH_MATMUL": lower_batch_matmul,
     "CONCATENATION": lower_concatenation,
+    "Concat": lower_concatenation,
     "MEAN": lower_mean,
     "PAD": lower_pad,
     "PADV2": lower_pad,
@@ -60,11 +65,13 @@ def lower(graph: Graph, fabric: Fabric, *, on_host: Mapping[int, str] | None = N
         Each operator is in exactly one step; steps that only help another one have none.
     """
     refused: dict[int, str] = dict(on_host or {})
-    draft = Draft(graph, fabric)
+    draft = Draft(graph, fabric, refused=refused, forced=frozenset(refused))
     for position, op in enumerate(graph.ops):
         if position in refused:
             continue
         try:
+            if op.source == SETTLE:
+                raise Refused("adds up in ONNX Runtime's own order where the two bounds differ")
             RULES.get(key_of(op), lower_unary)(draft, position)
         except Refused as refusal:
             refused[position] = str(refusal)
@@ -96,7 +103,8 @@ def _skip_copies(draft: Draft) -> None:
         computed = {op for layer in readers for op in layer.ops}
         first = next((layer for layer in readers if layer.ops), None)
         if first is None or not set(graph.uses(copy.output)) <= computed or (
-                graph.uses(copy.input) != [copy.ops[-1]]):
+                graph.uses(copy.input) != [copy.ops[-1]]) or any(
+                layer.computed is not None and layer.computed.tensor == copy.output for layer in layers):
             continue
         draft.rewrite(readers, [replace(
             layer, input=copy.input if layer.input == copy.output else layer.input,
@@ -110,6 +118,7 @@ def _skip_copies(draft: Draft) -> None:
 def _copies(layer: Layer) -> bool:
     return (layer.mode == "window" and layer.kernel == (1, 1) and layer.stride == (1, 1)
             and layer.in_shape == layer.image == layer.out_shape and layer.in_channel == 0
+            and not layer.out_part.turned
             and not any(layer.padding) and layer.other is None and layer.table is None and layer.fill is None
             and (layer.low, layer.high, layer.zero) == (*INT8, 0) and bool((layer.weights == 1).all())
             and set(layer.channels) == {IDENTITY})

@@ -111,8 +111,11 @@ def lower_concatenation(draft: Draft, position: int) -> None:
 def _rescaling(graph: Graph, op: Op, part: int) -> Table:
     """What a concatenation does to the values of one part: the kernel itself, on all of them."""
     x, out = graph.tensors[part], graph.tensors[op.outputs[0]]
+    values = np.arange(256, dtype=np.uint8)
+    if graph.framework == "onnx":  # its importer rescales before
+        return in_fabric(values, x, out)
     alone = replace(op, inputs=(part,), attrs={"options": {**op.attrs["options"], "axis": 0}})
-    (stored,) = run_op(graph, alone, [np.arange(256, dtype=np.uint8).view(x.dtype)])
+    (stored,) = run_op(graph, alone, [values.view(x.dtype)])
     return in_fabric(stored.view(np.uint8), x, out)
 
 
@@ -131,12 +134,12 @@ def lower_move(draft: Draft, position: int) -> None:
     x = graph.tensors[source]
     need_bytes(x, *(graph.tensors[t] for t in op.outputs))
     shape = image(x.shape)
-    origins = _origins(graph, op, source)
-    if len(origins) == 1 and np.array_equal(origins[0].reshape(-1), np.arange(x.size)):
+    places = origins(graph, op, source)
+    if len(places) == 1 and np.array_equal(places[0].reshape(-1), np.arange(x.size)):
         draft.aliases[position] = Alias(position, source, op.outputs[0])
         return
     copies: list[Layer] = []
-    for output, origin in zip(op.outputs, origins, strict=True):
+    for output, origin in zip(op.outputs, places, strict=True):
         whole = image(graph.tensors[output].shape)
         base = identity(graph, position, source, output)
         found = list(_copies(base, shape, origin.reshape(whole)))
@@ -147,7 +150,7 @@ def lower_move(draft: Draft, position: int) -> None:
     draft.layers[position] = several(copies)
 
 
-def _origins(graph: Graph, op: Op, source: int) -> list[Ints]:
+def origins(graph: Graph, op: Op, source: int) -> list[Ints]:
     """For each output, the place in the input's memory that each value comes from."""
     places = np.arange(graph.tensors[source].size, dtype=np.int64).reshape(graph.tensors[source].shape)
     values = [None if t is None else places if t == source else graph.tensors[t].data for t in op.inputs]
@@ -171,14 +174,20 @@ def _copies(base: Layer, shape: Shape, origin: Ints) -> Iterator[Layer]:
         pixel, channel = np.divmod(origin[..., begin], shape[2])
         row, column = np.divmod(pixel, shape[1])
         parts = _regular(row, column, channel)
+        turned = False
+        if parts is None or len(parts) > 1:
+            other = _regular(row.T, column.T, channel.T)
+            if other is not None and (parts is None or len(other) < len(parts)):
+                parts, turned = other, True
         if parts is None:
             return
         for down, across in parts:
-            top, left = int(row[down.first, across.first]), int(column[down.first, across.first])
+            y, x = (across, down) if turned else (down, across)  # in the output
+            top, left = int(row[y.first, x.first]), int(column[y.first, x.first])
             yield replace(
-                base, in_channel=int(channel[down.first, across.first]),
+                base, in_channel=int(channel[y.first, x.first]),
                 out_shape=(down.count, across.count, end - begin), out_image=origin.shape,
-                out_part=Part(down.first, across.first, down.step, across.step, begin),
+                out_part=Part(y.first, x.first, y.step, x.step, begin, turned),
                 stride=(down.stride, across.stride),
                 padding=(-top, top + (down.count - 1) * down.stride + 1 - shape[0],
                          -left, left + (across.count - 1) * across.stride + 1 - shape[1]),

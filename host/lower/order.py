@@ -3,7 +3,8 @@
 A layer that reads what the step just before it wrote waits for the array to drain (about rows + cols + 38
 cycles). So among the steps that are ready, one that does not read the last result goes first, as long as no
 more activation bytes are live at once than in the model's own order. Layers stay together, and host
-operators too: each change of side ends a run of the fabric.
+operators too: each change of side ends a run of the fabric. So does a layer whose weights were computed in
+the same run, since it is the host that packs them.
 """
 from collections import Counter
 from collections.abc import Sequence
@@ -22,11 +23,28 @@ def reads(graph: Graph, step: Step) -> set[int]:
         return {t for t in graph.ops[step.op].inputs if t is not None and graph.tensors[t].data is None}
     if isinstance(step, Alias):
         return {step.input}
-    return {step.input} | ({step.other} if step.other is not None else set())
+    computed = None if step.computed is None else step.computed.tensor
+    return {t for t in (step.input, step.other, computed) if t is not None}
 
 
 def writes(graph: Graph, step: Step) -> tuple[int, ...]:
     return graph.ops[step.op].outputs if isinstance(step, HostStep) else (step.output,)
+
+
+def waits_for_host(step: Step, made: set[int]) -> bool:
+    """Whether a layer takes its weights from what the fabric makes in the same run."""
+    return isinstance(step, Layer) and step.computed is not None and step.computed.tensor in made
+
+
+def made_in_run(graph: Graph, done: Sequence[Step]) -> set[int]:
+    """What the fabric has made since the host had its last turn, under all its names."""
+    made: set[int] = set()
+    for step in done:
+        if isinstance(step, HostStep) or waits_for_host(step, made):
+            made.clear()
+        if not isinstance(step, HostStep):
+            made.update(writes(graph, step))
+    return made
 
 
 def order_steps(graph: Graph, steps: Sequence[Step]) -> tuple[Step, ...]:
@@ -104,7 +122,9 @@ def _best(graph: Graph, ready: list[Step], done: list[Step], memory: _Memory, li
     if not working:
         return ready[0]
     last = working[-1]
-    same_side = [step for step in ready if type(step) is type(last)] or ready
+    made = made_in_run(graph, done)
+    going_on = [step for step in ready if not waits_for_host(step, made)] or ready
+    same_side = [step for step in going_on if type(step) is type(last)] or going_on
     fitting = [step for step in same_side if memory.during(step) <= limit] or ready
     apart = [step for step in fitting if not reads(graph, step) & set(writes(graph, last))]
     return (apart or fitting)[0]

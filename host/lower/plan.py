@@ -1,6 +1,6 @@
 """What lowering hands to scheduling: array passes (``Layer``) and host operators, in execution order."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -15,16 +15,35 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Part:
-    """A regular part of an image: pixels ``(y + i*step_y, x + j*step_x)``, channels from ``channel`` on."""
+    """A regular part of an image: pixels ``(y + i*step_y, x + j*step_x)``, channels from ``channel`` on.
+
+    Pixel (i, j) of what is put there goes to that place, or (j, i) does if the part is ``turned``.
+    """
 
     y: int = 0
     x: int = 0
     step_y: int = 1
     step_x: int = 1
     channel: int = 0
+    turned: bool = False
 
 
 WHOLE = Part()
+
+
+@dataclass(frozen=True)
+class Computed:
+    """Weights that the network computes: the host packs them from a tensor before the layer runs.
+
+    Parameters
+    ----------
+    tensor : that holds them
+    index : int32 of the weights' shape: whose byte each weight is, in the tensor's memory order; -1 for none
+        (a weight of 0). A weight is that byte, as it is in the fabric, less Layer.weight_zero.
+    """
+
+    tensor: int
+    index: npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +77,8 @@ class Layer:
     padding : top, bottom, left, right; negative ones leave out the border of the image
     weights : effective ones, zero point subtracted
     weight_zero : what to add so that weights are int8: their zero point
+    computed : where the weights come from if they are computed; ``weights`` are zeros then, and each bias is
+        that of its channel less ``pad_value`` times the sum of the channel's weights
     table : uint8[256], entry ``q & 255`` stands for q
     fill : value that the whole out_image takes before this layer writes its part, None for none
     """
@@ -83,6 +104,7 @@ class Layer:
     maximum: bool = False
     weights: npt.NDArray[np.int16]
     weight_zero: int = 0
+    computed: Computed | None = None
     channels: tuple[Channel, ...]
     zero: int
     low: int
@@ -98,6 +120,13 @@ class Layer:
     def image(self) -> Shape:
         """Of the output tensor."""
         return self.out_image or self.out_shape
+
+    def with_weights(self, weights: npt.NDArray[np.int16]) -> "Layer":
+        """The same with these weights for computed ones, and the biases that they take."""
+        sums = weights.reshape(-1, weights.shape[-1]).sum(axis=0, dtype=np.int64)
+        return replace(self, weights=weights, computed=None, channels=tuple(
+            replace(channel, bias=channel.bias - self.pad_value * total)
+            for channel, total in zip(self.channels, sums.tolist(), strict=True)))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ...rtl.contract.errors import UnsupportedError
 from ..graph.ir import Array, Graph, Kind, Op
+from .onnxruntime_kernel import pair_table
 from .operands import quant_of, tensor_of, value_of
 from .rounding import Ints, multiply_double, quantize_multiplier
 
@@ -40,12 +42,49 @@ def _sum_function(graph: Graph, op: Op, sign: int) -> Pairwise:
 
 def add_function(graph: Graph, op: Op) -> Pairwise:
     """The framework's ADD on stored values of the two inputs, including the clamp; shapes broadcast."""
+    if graph.framework == "onnx":
+        return _asked(graph, op)
     return _sum_function(graph, op, +1)
 
 
 def sub_function(graph: Graph, op: Op) -> Pairwise:
     """The same for SUB: first input minus second."""
+    if graph.framework == "onnx":
+        return _asked(graph, op)
     return _sum_function(graph, op, -1)
+
+
+def _asked(graph: Graph, op: Op) -> Pairwise:
+    """What ONNX Runtime makes of all pairs."""
+    table = pair_table(graph, op)
+    return lambda a, b: table[a & 255, b & 255]
+
+
+def _of_products(graph: Graph, op: Op) -> Callable[[Ints], Ints]:
+    """ONNX Runtime's product as a step function of the exact one. Products that no two bytes have get what
+    the scales say, as far as their neighbours leave room.
+
+    Raises UnsupportedError where the same product gives different values, or a greater one a smaller.
+    """
+    stored = np.arange(256, dtype=np.uint8)
+    x, y = (tensor_of(graph, i) for i in op.inputs)
+    a, b = (stored.view(tensor.dtype).astype(np.int64) - quant_of(tensor).zero_point[0] for tensor in (x, y))
+    products, results = (a[:, None] * b).reshape(-1), pair_table(graph, op).reshape(-1)
+    order = np.lexsort((results, products))
+    products, results = products[order], results[order]
+    if (np.diff(results) < 0).any() or ((np.diff(products) == 0) & (np.diff(results) != 0)).any():
+        raise UnsupportedError("its results are no function of the product")
+    out = quant_of(graph.tensors[op.outputs[0]])
+    slope = quant_of(x).scale[0] * quant_of(y).scale[0] / out.scale[0]
+
+    def function(wanted: Ints) -> Ints:
+        below = np.maximum(np.searchsorted(products, wanted, side="right") - 1, 0)
+        above = np.minimum(np.searchsorted(products, wanted), len(products) - 1)
+        said = np.rint(np.clip(wanted * slope, -1e6, 1e6)).astype(np.int64) + out.zero_point[0]
+        stored: Ints = np.clip(said, results[below], results[above])
+        return stored
+
+    return function
 
 
 def mul_function(graph: Graph, op: Op) -> Callable[[Ints], Ints]:
@@ -53,7 +92,11 @@ def mul_function(graph: Graph, op: Op) -> Callable[[Ints], Ints]:
     outputs, including the clamp. It never falls as the product grows.
 
     The scales are multiplied and divided in float32, as the kernel does.
+
+    Raises UnsupportedError if an ONNX operator is no such function.
     """
+    if graph.framework == "onnx":
+        return _of_products(graph, op)
     a, b, y = (quant_of(tensor_of(graph, i)) for i in (*op.inputs, *op.outputs))
     scale = np.float32(a.scale[0]) * np.float32(b.scale[0]) / np.float32(y.scale[0])
     multiplier, shift = quantize_multiplier(float(scale))

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
+
 from ...rtl.contract.errors import InputError, ToolError, UnsupportedError
 from ..graph.ir import Array
+from .onnxruntime_kernel import first_line, session
 
 
 class LiteRT:
@@ -46,3 +49,32 @@ class LiteRT:
         return [
             self._interpreter.get_tensor(detail["index"]) for detail in self._interpreter.get_output_details()
         ]
+
+
+class OnnxRuntime:
+    """ONNX Runtime's CPU kernels, graph optimisations disabled.
+
+    Raises
+    ------
+    UnsupportedError
+        If ONNX Runtime does not load the model.
+    """
+
+    def __init__(self, model: str | Path):
+        proto = onnx.load(str(model))
+        self._names = [value.name for value in proto.graph.input
+                       if value.name not in {tensor.name for tensor in proto.graph.initializer}]
+        self._session = session(proto.SerializeToString())  # one thread: with more its float sums may differ
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Outputs for one sample."""
+        try:
+            found: list[Array] = self._session.run(None, dict(zip(self._names, inputs, strict=True)))
+        except Exception as error:
+            raise UnsupportedError(f"ONNX Runtime stopped: {first_line(error)}") from None
+        return found
+
+
+def framework_of(model: str | Path, framework: str) -> LiteRT | OnnxRuntime:
+    """The judge of a model file."""
+    return OnnxRuntime(model) if framework == "onnx" else LiteRT(model)

@@ -1,6 +1,7 @@
-"""CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED: exact sums, then the framework's requantisation.
+"""Convolutions, fully connected layers and matrix products: exact sums, then the framework's rounding.
 
-Sources: tflite/kernels/internal/reference/integer_ops/{conv,depthwise_conv,fully_connected}.h,
+Sources: ONNX Runtime's MlasRequantizeOutput (mlas/lib/quantize.cpp), which QLinearConv, QLinearMatMul and
+QGemm end in; tflite/kernels/internal/reference/integer_ops/{conv,depthwise_conv,fully_connected}.h,
 tflite/kernels/kernel_util.cc (PopulateConvolutionQuantizationParams, GetQuantizedConvolutionMultipler).
 """
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ..graph.ir import Array, Graph, Kind, Op, Tensor
+from .float_bound import bound_function
 from .operands import quant_of, tensor_of, value_of
 from .rounding import Floats, Ints, multiply_double, multiply_real, quantize_multiplier, wrap32
 from .windows import windows
@@ -18,12 +20,16 @@ def _operands(graph: Graph, op: Op) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def output_channels(op: Op, weights: Tensor) -> int:
-    return weights.shape[-1] if op.kind == Kind.DEPTHWISE_CONV else weights.shape[0]
+    return weights.shape[-1] if op.kind in (Kind.DEPTHWISE_CONV, Kind.MATMUL) else weights.shape[0]
 
 
 def real_scales(graph: Graph, op: Op) -> Floats:
-    """input scale * weight scale / output scale of each output channel, in float64 and in that order."""
+    """input scale * weight scale / output scale of each output channel, in that order: in float64 for TFLite,
+    in float32 for ONNX Runtime."""
     x, w, y = _operands(graph, op)
+    if graph.framework == "onnx":
+        of_x, of_w, of_y = (quant_of(tensor).scale.astype(np.float32) for tensor in (x, w, y))
+        return np.broadcast_to((of_x * of_w / of_y).astype(np.float64), output_channels(op, w))
     scale: Floats = quant_of(x).scale[0] * quant_of(w).scale / quant_of(y).scale[0]
     return np.broadcast_to(scale, output_channels(op, w))
 
@@ -49,6 +55,16 @@ def requantize_function(graph: Graph, op: Op) -> Callable[[Ints], Ints]:
     """The framework's map from accumulators int64[..., channels] (bias added) to stored output values."""
     y = graph.tensors[op.outputs[0]]
     zero, low, high = int(quant_of(y).zero_point[0]), op.attrs["low"], op.attrs["high"]
+    if "bound" in op.attrs:
+        return bound_function(graph, op)
+    if graph.framework == "onnx":
+        slopes = real_scales(graph, op).astype(np.float32)
+
+        def requantised(acc: Ints) -> Ints:
+            stored: Ints = np.rint(acc.astype(np.float32) * slopes).astype(np.int64) + zero
+            return np.clip(stored, low, high)
+
+        return requantised
     if op.kind == Kind.FULLY_CONNECTED and graph.rounding == "litert":
         scales = real_scales(graph, op)
         return lambda acc: np.clip(multiply_real(acc, scales) + zero, low, high)
@@ -61,6 +77,9 @@ def accumulate(graph: Graph, op: Op, x: Array, w: Array, bias: Array | None) -> 
     x_tensor, w_tensor, y_tensor = _operands(graph, op)
     x_zero = int(quant_of(x_tensor).zero_point[0])
     w_zero = quant_of(w_tensor).zero_point[0]  # not 0 only where there is a single one
+    if op.kind == Kind.MATMUL:
+        product: Ints = np.matmul(x.astype(np.int64) - x_zero, w.astype(np.int64) - w_zero)
+        return product
     # Integers below 2**24 (2**53) are exact in float32 (float64), so BLAS gives exact sums in any order.
     taps = w.size // output_channels(op, w_tensor)
     exact = "float32" if taps * 255 * 255 < 2**24 else "float64"
@@ -72,7 +91,10 @@ def accumulate(graph: Graph, op: Op, x: Array, w: Array, bias: Array | None) -> 
         attrs = op.attrs
         seen = windows(centred_x, w.shape[1:3], attrs["stride"], attrs["dilation"], attrs["padding"], 0)
         if op.kind == Kind.CONV:
-            sums = seen.reshape(-1, taps) @ centred_w.reshape(w.shape[0], taps).T
+            groups = x.shape[3] // w.shape[3]
+            sums = np.concatenate([
+                part.reshape(-1, taps) @ filters.reshape(-1, taps).T for part, filters in
+                zip(np.split(seen, groups, axis=-1), np.split(centred_w, groups), strict=True)], axis=-1)
         else:
             multiplier = w.shape[3] // x.shape[3]
             sums = np.zeros(y_tensor.shape, exact)

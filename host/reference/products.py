@@ -2,13 +2,15 @@
 
 Sources: tflite/kernels/internal/reference/{transpose_conv,batch_matmul,l2normalization}.h and integer_ops/.
 """
+from collections.abc import Callable
+
 import numpy as np
 
 from ..graph.ir import Array, Graph, Op
 from .fixed_point import inverse_root
 from .linear import requantize_function
 from .operands import quant_of, tensor_of, value_of
-from .rounding import multiply_double, quantize_multiplier, wrap32
+from .rounding import Ints, multiply_double, quantize_multiplier, wrap32
 
 
 def transpose_conv(graph: Graph, op: Op, values: list[Array | None]) -> tuple[Array, ...]:
@@ -36,6 +38,25 @@ def transpose_conv(graph: Graph, op: Op, values: list[Array | None]) -> tuple[Ar
     return (requantize_function(graph, op)(wrap32(acc)).astype(y.dtype),)
 
 
+def product_scale(graph: Graph, op: Op) -> float:
+    """Of BATCH_MATMUL: the product of the scales in float32, their quotient in float64, as in the kernel."""
+    a, b, y = (quant_of(tensor_of(graph, i)).scale[0] for i in (*op.inputs[:2], op.outputs[0]))
+    return float(np.float32(a) * np.float32(b)) / float(y)
+
+
+def product_function(graph: Graph, op: Op) -> Callable[[Ints], Ints]:
+    """The framework's map from BATCH_MATMUL's sums to stored values."""
+    y = graph.tensors[op.outputs[0]]
+    multiplier, shift = quantize_multiplier(product_scale(graph, op))
+    zero, limits = int(quant_of(y).zero_point[0]), np.iinfo(y.dtype)
+
+    def stored(sums: Ints) -> Ints:
+        result: Ints = np.clip(multiply_double(sums, multiplier, shift) + zero, limits.min, limits.max)
+        return result
+
+    return stored
+
+
 def batch_matmul(graph: Graph, op: Op, values: list[Array | None]) -> tuple[Array, ...]:
     options, y = op.attrs["options"], graph.tensors[op.outputs[0]]
     given = [quant_of(tensor_of(graph, i)) for i in op.inputs]
@@ -43,12 +64,7 @@ def batch_matmul(graph: Graph, op: Op, values: list[Array | None]) -> tuple[Arra
                for value, quant in zip(values, given, strict=True)]
     a, b = (np.swapaxes(value, -1, -2) if options[adjoint] else value
             for value, adjoint in zip(centred, ("adj_x", "adj_y"), strict=True))
-    product = np.float32(given[0].scale[0]) * np.float32(given[1].scale[0])
-    scale = quantize_multiplier(float(product) / quant_of(y).scale[0])
-    acc = wrap32((a @ b).astype(np.int64))
-    limits = np.iinfo(y.dtype)
-    result = multiply_double(acc, *scale) + quant_of(y).zero_point[0]
-    return (np.clip(result, limits.min, limits.max).astype(y.dtype),)
+    return (product_function(graph, op)(wrap32((a @ b).astype(np.int64))).astype(y.dtype),)
 
 
 def l2_normalization(graph: Graph, op: Op, values: list[Array | None]) -> tuple[Array, ...]:

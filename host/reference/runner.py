@@ -5,7 +5,8 @@ import numpy as np
 
 from ...rtl.contract.errors import InputError, UnsupportedError
 from ..graph.ir import Array, Graph, Kind, Op
-from . import elementwise, linear, lstm, movement, pooling, products, reduce, resize, softmax, unary
+from . import elementwise, linear, lstm, movement, pooling, products, reduce, resize, settle, softmax, unary
+from .onnxruntime_kernel import run_kernel
 
 Kernel = Callable[[Graph, Op, list[Array | None]], tuple[Array, ...]]
 
@@ -13,6 +14,7 @@ KERNELS: dict[Kind | str, Kernel] = {
     Kind.CONV: linear.linear,
     Kind.DEPTHWISE_CONV: linear.linear,
     Kind.FULLY_CONNECTED: linear.linear,
+    Kind.MATMUL: linear.linear,
     Kind.AVERAGE_POOL: pooling.average_pool,
     Kind.MAX_POOL: pooling.max_pool,
     Kind.ADD: elementwise.pairwise,
@@ -55,6 +57,7 @@ KERNELS: dict[Kind | str, Kernel] = {
     "RELU_N1_TO_1": unary.relu,
     "RESIZE_BILINEAR": resize.bilinear,
     "RESIZE_NEAREST_NEIGHBOR": resize.nearest,
+    settle.SETTLE: settle.settle,
     "SLICE": movement.cut,
     "SPACE_TO_BATCH_ND": movement.space_to_batch,
     "SPACE_TO_DEPTH": movement.space_to_depth,
@@ -89,6 +92,8 @@ def run_op(graph: Graph, op: Op, values: list[Array | None],
 
     Raises UnsupportedError for an operator without a kernel.
     """
+    if "ort" in op.attrs and op.source != settle.SETTLE:
+        return run_kernel(op, values)
     kernel = KERNELS.get(op.source if op.kind == Kind.HOST else op.kind)
     if kernel is None:
         known = ", ".join(sorted(key if isinstance(key, str) else key.value for key in KERNELS))

@@ -3,6 +3,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..graph.ir import Array, Graph, Kind, Op
+from .onnxruntime_kernel import byte_table
 from .runner import run_op
 
 BYTES = ("int8", "uint8")
@@ -26,6 +27,8 @@ def unary_table(graph: Graph, op: Op) -> npt.NDArray[np.uint8] | None:
     read twice, as in a square), whichever place it has among the operands. All other operands must be
     constants of one value throughout, such as the half in ``x + 0.5``.
     """
+    if graph.framework == "onnx":
+        return byte_table(graph, op)
     if (op.source if op.kind == Kind.HOST else op.kind) not in ELEMENTWISE:
         return None
     operands = [None if i is None else graph.tensors[i] for i in op.inputs]

@@ -1,4 +1,7 @@
-"""What layers take from weight, parameter and table memory: what stays on chip, and the loads of the rest."""
+"""What layers take from weight, parameter and table memory: what stays on chip, and the loads of the rest.
+
+What the network computes itself stands in DRAM among the constants, as zeros until the host writes it.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,12 +23,13 @@ MEMORIES = {Space.WM: Memory.WM, Space.PM: Memory.PM, Space.TABLE: Memory.TABLE}
 
 @dataclass(frozen=True)
 class Block:
-    """Words that one column tile (or layer) takes; equal ones are kept once."""
+    """Words that one column tile (or layer) takes; equal ones are kept once, unless they change."""
 
     data: Bytes  # [words, bytes]
     offset: int  # what the load subtracts (weights)
     rounds: int  # times it would have to be brought in an inference
     uses: int  # cycles of work with each word, each time
+    changing: bool  # new in each inference: it cannot stay on chip
 
 
 class Store:
@@ -45,23 +49,26 @@ class Store:
         self.residency = Residency([], 0, capacity, capacity)
         self.address: list[int] = []
 
-    def add(self, data: npt.NDArray[np.generic], *, offset: int = 0, rounds: int = 1, uses: int = 0) -> int:
+    def add(self, data: npt.NDArray[np.generic], *, offset: int = 0, rounds: int = 1, uses: int = 0,
+            changing: bool = False) -> int:
         """The number of a block."""
         key = data.tobytes(), offset
-        if key not in self._known:
-            self._known[key] = len(self.blocks)
-            self.blocks.append(Block(data.view(np.uint8), offset, rounds, uses))
-        else:
-            old = self.blocks[self._known[key]]
-            self.blocks[self._known[key]] = replace(
-                old, rounds=old.rounds + rounds, uses=min(old.uses, uses))
-        return self._known[key]
+        if changing or key not in self._known:
+            if not changing:
+                self._known[key] = len(self.blocks)
+            self.blocks.append(Block(data.view(np.uint8), offset, rounds, uses, changing))
+            return len(self.blocks) - 1
+        number = self._known[key]
+        old = self.blocks[number]
+        self.blocks[number] = replace(old, rounds=old.rounds + rounds, uses=min(old.uses, uses))
+        return number
 
     def plan(self, *, ring_least: int, ring_wanted: int) -> None:
         """Decide what stays; the ring, in words, is for the blocks that do not."""
         self.residency = plan_residency(
             [len(block.data) for block in self.blocks], self.capacity, ring_least=ring_least,
-            ring_wanted=ring_wanted, gain=[(block.rounds, -block.uses) for block in self.blocks])
+            ring_wanted=ring_wanted, gain=[(block.rounds, -block.uses) for block in self.blocks],
+            changing=frozenset(i for i, block in enumerate(self.blocks) if block.changing))
 
     def image(self, base: int) -> Bytes:
         """All blocks as they lie in DRAM from ``base`` on: resident ones first, in order of their places."""
@@ -117,6 +124,11 @@ class Store:
                  Access(Memory.DRAM, dram, dram + count * self.stride, False)))
 
 
+def biases_change(layer: Layer) -> bool:
+    """Whether the sums of computed weights go into a layer's records."""
+    return layer.computed is not None and layer.pad_value != 0
+
+
 class Constants:
     """Weights, parameters and tables of all layers.
 
@@ -148,9 +160,10 @@ class Constants:
                         f"layer {layer.name} ({layer.source}): a kernel row of {walk.run} bytes in "
                         f"{tile.tiles} tiles is beyond the instruction's fields", ops=layer.ops)
                 self.weight_block[tag, number] = self.weights.add(
-                    tile.words, offset=layer.weight_zero, rounds=rounds, uses=pixels)
+                    tile.words, offset=layer.weight_zero, rounds=rounds, uses=pixels,
+                    changing=layer.computed is not None)
                 self.param_block[tag, number] = self.params.add(
-                    tile.records, rounds=rounds, uses=pixels * tile.tiles)
+                    tile.records, rounds=rounds, uses=pixels * tile.tiles, changing=biases_change(layer))
             if layer.table is not None:
                 self.table_block[tag] = self.tables.add(layer.table.reshape(1, -1))
         most = max((len(block.data) for block in self.weights.blocks), default=0)

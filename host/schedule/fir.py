@@ -19,6 +19,10 @@ class Grid:
     step_y: int = 1
     step_x: int = 1
 
+    def turned(self) -> "Grid":
+        """The same with rows for columns."""
+        return Grid(self.x, self.width, self.y, self.height, self.step_x, self.step_y)
+
 
 @dataclass(frozen=True)
 class Fir:

@@ -9,7 +9,7 @@ class Residency:
     """Plan of one memory, in its words.
 
     ``place[i]`` is the address of block i if it stays, None if it is streamed through the ring
-    ``ring_start`` … ``capacity - 1``. ``wanted``: words that would keep everything.
+    ``ring_start`` … ``capacity - 1``. ``wanted``: words that would keep everything that can stay.
     """
 
     place: list[int | None]
@@ -34,20 +34,25 @@ class Residency:
 
 
 def plan_residency(
-    sizes: Sequence[int], capacity: int, *, ring_least: int, ring_wanted: int, gain: Sequence[tuple[int, int]]
+    sizes: Sequence[int], capacity: int, *, ring_least: int, ring_wanted: int,
+    gain: Sequence[tuple[int, int]], changing: frozenset[int] = frozenset()
 ) -> Residency:
-    """Keep all blocks if they fit; else as many as fit beside a ring of about ``ring_wanted`` words.
+    """Keep all blocks if they fit; else as many as fit beside a ring of about ``ring_wanted`` words. Those of
+    ``changing`` are new in each inference and never stay.
 
     Those with the greatest ``gain`` stay: that would have to be loaded most often in an inference, then those
     that are used least each time. Loading these takes longest compared with the work they are for, so the
     array would wait for them, while it has much to do with the others as they come.
     """
-    wanted = sum(sizes)
-    ring = 0 if wanted <= capacity else min(capacity, max(ring_least, min(ring_wanted, capacity // 2)))
+    lasting = [i for i in range(len(sizes)) if i not in changing]
+    wanted = sum(sizes[i] for i in lasting)
+    fits = sum(sizes) <= capacity and (not changing or capacity - wanted >= ring_least)
+    ring = min(capacity, max(ring_least, min(ring_wanted, capacity // 2)))
+    if fits:
+        ring = capacity - wanted if changing else 0
     place: list[int | None] = [None] * len(sizes)
     used = 0
-    chosen = range(len(sizes)) if not ring else sorted(range(len(sizes)), key=lambda i: gain[i], reverse=True)
-    for index in chosen:
+    for index in lasting if fits else sorted(lasting, key=lambda i: gain[i], reverse=True):
         if used + sizes[index] <= capacity - ring:
             place[index] = used
             used += sizes[index]

@@ -19,12 +19,13 @@ from ...rtl.contract.isa import (
     Weights,
 )
 from ...rtl.contract.isa import Store as StoreRows
-from ..emit.program import DramTensor
+from ..emit.program import ComputedWeights, DramTensor
 from ..emit.tokens import Access, Item, Memory, Window
+from ..lower.order import reads, waits_for_host
 from ..lower.plan import WHOLE, Alias, HostStep, Layer, Plan, Shape
 from .activations import Group, Images, input_rows, plan_images, strip_layout, strip_rows, strips, touched
 from .areas import areas_of
-from .constants import Constants, Store
+from .constants import Constants, Store, biases_change
 from .fir import Grid, fir_grids, fir_of, line_of
 from .layout import Layout, layout_for
 from .memory import Block, place
@@ -43,7 +44,7 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass
 class Segment:
-    """Layers that run on the fabric without the host in between."""
+    """Layers that run on the fabric without the host in between; ``tags`` number those of the network."""
 
     layers: list[Layer]
     tags: list[int]
@@ -51,7 +52,9 @@ class Segment:
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
     items: list[Item] = field(default_factory=list)
+    layouts: dict[int, Layout] = field(default_factory=dict)
     images: Images | None = None
+    weights: list[ComputedWeights] = field(default_factory=list)
 
 
 @dataclass
@@ -66,6 +69,7 @@ class Scheduled:
     tensors: dict[int, DramTensor]
     dram_used: int
     constants: Constants
+    maps: list[npt.NDArray[np.int32]]
 
 
 @dataclass(frozen=True)
@@ -110,15 +114,18 @@ class _Scheduler:
                 self.shapes[step.output] = step.image
                 if step.other is not None:
                     self.shapes[step.other] = step.other_shape or step.out_shape
-        self.parts = list(self._split())
-        self.layouts: dict[int, Layout] = {}
+        self.parts = self._segments()
+        self.layouts: dict[int, Layout] = {}  # of the segment at hand: another may lay an image out otherwise
         self.tiles: dict[int, list[ColumnTile]] = {}  # by tag
         self.dram = 0
 
     def run(self) -> Scheduled:
         segments = [part for part in self.parts if isinstance(part, Segment)]
+        begun: set[int] = set()
         for segment in segments:
-            self._choose_layouts(segment)
+            self.layouts = segment.layouts
+            self._choose_layouts(segment, begun)
+            begun |= {layer.output for layer in segment.layers}
             for layer, tag in zip(segment.layers, segment.tags, strict=True):
                 self.tiles[tag] = column_tiles(layer, self.layouts[layer.input].pitch, self.fabric)
             outside = frozenset((*segment.inputs, *segment.outputs))
@@ -134,32 +141,75 @@ class _Scheduler:
                 blobs.append((start, store.image(start)))
         self._place_tensors(segments)
         setup = list(self.constants.setup())
+        self.maps: dict[bytes, int] = {}
+        maps: list[npt.NDArray[np.int32]] = []
         for segment in segments:
+            self.layouts = segment.layouts
             self._emit_segment(segment)
+            segment.weights = [each for layer, tag in zip(segment.layers, segment.tags, strict=True)
+                               for each in self._computed(layer, tag, maps)]
         return Scheduled(self.plan, self.fabric, list(self.parts), setup, blobs, self.tensors, self.dram,
-                         self.constants)
+                         self.constants, maps)
 
     # -- segments --------------------------------------------------------------------------------------
 
-    def _split(self) -> Iterator[Segment | HostStep]:
-        """Maximal runs of layers; a reshape stays in one only if it can share its input's bytes there."""
+    def _segments(self) -> list[Segment | HostStep]:
+        """The steps in segments; a reshape is the host's if a later segment reads what it renames."""
+        apart: set[int] = set()
+        while True:
+            parts = list(self._split(apart))
+            inside = [{t for layer in part.layers for t in touched(layer)} if isinstance(part, Segment)
+                      else set[int]() for part in parts]
+            left = {t for n, part in enumerate(parts) if isinstance(part, Segment) for t in part.share
+                    if any(t in tensors for tensors in inside[n + 1:])}
+            if not left:
+                return parts
+            apart |= left
+
+    def _split(self, apart: set[int]) -> Iterator[Segment | HostStep]:
+        """Runs of layers that the host need not interrupt: for an operator of its own, to pack weights that
+        were computed in the same run, or to rename a tensor of it that cannot share its bytes there.
+
+        A reshape stays in a run only if it can share its input's bytes and none of its outputs is ``apart``.
+        """
         segment = Segment([], [], {})
+        renamed: list[HostStep] = []  # once the segment is done
+        made: set[int] = set()  # by the segment and these
+        outside: set[int] = set()  # by these
+
+        def end() -> Iterator[Segment | HostStep]:
+            nonlocal segment
+            if segment.layers:
+                yield segment
+            yield from renamed
+            segment = Segment([], [], {})
+            for known in (renamed, made, outside):
+                known.clear()
+
         tag = 0
         for step in self.plan.steps:
             if isinstance(step, Layer):
+                if outside & reads(self.plan.graph, step) or waits_for_host(step, made):
+                    yield from end()
                 segment.layers.append(step)
-                segment.tags.append(min(tag, (1 << LAYER_BITS) - 1))
+                segment.tags.append(tag)
+                made.add(step.output)
                 tag += 1
-            elif isinstance(step, Alias) and self._shares(step, segment):
+            elif isinstance(step, Alias) and step.output not in apart and self._shares(step, segment):
                 segment.share[step.output] = segment.share.get(step.input, step.input)
+                made.add(step.output)
+            elif isinstance(step, Alias):
+                rename = HostStep(step.op, "moves no data, only renames it")
+                if step.input in made:
+                    renamed.append(rename)
+                    made.add(step.output)
+                    outside.add(step.output)
+                else:
+                    yield rename
             else:
-                if segment.layers:
-                    yield segment
-                segment = Segment([], [], {})
-                yield (step if isinstance(step, HostStep)
-                       else HostStep(step.op, "moves no data, only renames it"))
-        if segment.layers:
-            yield segment
+                yield from end()
+                yield step
+        yield from end()
 
     def _shares(self, alias: Alias, segment: Segment) -> bool:
         graph = self.plan.graph
@@ -177,14 +227,16 @@ class _Scheduler:
         layout = layout_for(self.shapes[alias.output], readers, self.fabric.rows)
         return layout.dense and layout.start == 0
 
-    def _choose_layouts(self, segment: Segment) -> None:
+    def _choose_layouts(self, segment: Segment, begun: set[int]) -> None:
+        """Layouts, inputs and outputs; ``begun``: the outputs of segments before this one."""
         for layer in segment.layers:
             for tensor in touched(layer):
                 readers = [reader for reader in segment.layers if reader.input == tensor]
                 self.layouts[tensor] = layout_for(self.shapes[tensor], readers, self.fabric.rows)
         produced = {layer.output for layer in segment.layers} | set(segment.share)
         used_later = self._used_outside(segment)
-        segment.inputs = sorted({tensor for layer in segment.layers for tensor in touched(layer)} - produced)
+        images = {tensor for layer in segment.layers for tensor in touched(layer)}
+        segment.inputs = sorted(images - produced | images & begun)
         segment.outputs = sorted({layer.output for layer in segment.layers} & used_later)
         for layer in segment.layers:
             if self._in_place(layer, segment):
@@ -230,6 +282,27 @@ class _Scheduler:
         assert segment.images is not None
         group = next((g for g in segment.images.groups if g.first <= step <= g.last), None)
         return 1 if group is None else -(-segment.layers[group.last].out_shape[0] // group.rows)
+
+    def _computed(self, layer: Layer, tag: int,
+                  maps: list[npt.NDArray[np.int32]]) -> Iterator[ComputedWeights]:
+        """What the host has to pack for a layer; new maps are added to ``maps``."""
+        if layer.computed is None:
+            return
+        weights, params = self.constants.weights, self.constants.params
+        flipped = self.plan.graph.tensors[layer.computed.tensor].dtype == "uint8"
+        for number, tile in enumerate(self.tiles[tag]):
+            assert tile.places is not None
+            first = int(tile.places[tile.places > 0].min(initial=np.iinfo(np.int32).max)) - 1
+            places = np.where(tile.places > 0, tile.places - np.int32(first), np.int32(0))
+            key = repr(places.shape).encode() + places.tobytes()
+            if key not in self.maps:
+                self.maps[key] = len(maps)
+                maps.append(places)
+            yield ComputedWeights(
+                layer.computed.tensor, first, flipped, self.maps[key],
+                weights.address[self.constants.weight_block[tag, number]], weights.stride, layer.weight_zero,
+                params.address[self.constants.param_block[tag, number]], params.stride,
+                layer.pad_value if biases_change(layer) else 0)
 
     # -- tensors in DRAM -------------------------------------------------------------------------------
 
@@ -303,7 +376,7 @@ class _Scheduler:
                         self.items += self._store_image(
                             tensor, whole[tensor], 0, self.layouts[tensor].height, segment.tags[i])
             step = group.last + 1
-        segment.items = prefetch(self.items)
+        segment.items = prefetch([_counted(item) for item in self.items])
 
     def _begin(self, segment: Segment, tensor: int, view: View, tag: int) -> None:
         """Fill the halo of a whole image with what its readers take for zero."""
@@ -519,16 +592,18 @@ class _Scheduler:
         def fields(view: View, step_y: int, step_x: int) -> tuple[int, int]:
             return step_x * view.layout.channels, step_y * view.layout.pitch
 
-        def touches(view: View, y: int, x: int, height: int, width: int, channel: int, write: bool) -> Access:
-            return Access(Memory.AM, view.at(y, x), view.at(y + height - 1, x + width), write,
+        def touches(view: View, y: int, x: int, rows: int, columns: int, channel: int, write: bool) -> Access:
+            return Access(Memory.AM, view.at(y, x), view.at(y + rows - 1, x + columns), write,
                           view.window(channel, tile.count))
 
         out, channel = views[layer.output], part.channel + tile.first
-        y, x = part.y + area.y * part.step_y, part.x + area.x * part.step_x
-        step_y, step_x = area.step_y * part.step_y, area.step_x * part.step_x
-        out_x, out_y = fields(out, step_y, step_x)
+        there = area.turned() if part.turned else area
+        y, x = part.y + there.y * part.step_y, part.x + there.x * part.step_x
+        step_y, step_x = there.step_y * part.step_y, there.step_x * part.step_x
+        out_x, out_y = fields(out, step_y, step_x)[:: -1 if part.turned else 1]
+        rows, columns = (there.height - 1) * step_y + 1, (there.width - 1) * step_x + 1
         accesses = [
-            touches(out, y, x, (area.height - 1) * step_y + 1, (area.width - 1) * step_x + 1, channel, True),
+            touches(out, y, x, rows, columns, channel, True),
             Access(Memory.PM, params, params + len(tile.records), False)]
         more: dict[str, int] = {}
         if layer.other is not None:
@@ -616,6 +691,14 @@ class _Loaded:
 
     weights: dict[int, int] = field(default_factory=dict)
     params: dict[int, int] = field(default_factory=dict)
+
+
+def _counted(item: Item) -> Item:
+    """With a layer number that the instruction's field holds: the last one counts for all from there on."""
+    most = (1 << LAYER_BITS) - 1
+    if item.instruction.layer <= most:
+        return item
+    return replace(item, instruction=replace(item.instruction, layer=most))
 
 
 def _pieces(layer: Layer, tile: ColumnTile) -> Sequence[tuple[int, int]]:

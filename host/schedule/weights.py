@@ -10,7 +10,8 @@ from ..lower.plan import Layer
 from .fir import Fir, fir_of
 from .layout import Walk, walk_of
 
-Weights = npt.NDArray[np.int16]
+Taps = npt.NDArray[np.int16] | npt.NDArray[np.int32]
+"""Weights, or for each the place that it is taken from plus 1: 0 is a weight of 0 in both."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class ColumnTile:
         Weight tiles of R rows.
     words : int8[tiles * R, C]
         As stored: Layer.weight_zero is added.
+    places : int32[tiles * R, count] or None
+        For computed weights: 1 + the place in Computed.tensor of each, 0 for a weight of 0.
     records : uint8[count (+ 1), PARAMETER_BYTES]
     """
 
@@ -41,31 +44,35 @@ class ColumnTile:
     fir: Fir | None
     tiles: int
     words: npt.NDArray[np.int8]
+    places: npt.NDArray[np.int32] | None
     records: npt.NDArray[np.uint8]
 
 
 def column_tiles(layer: Layer, pitch: int, fabric: Fabric) -> list[ColumnTile]:
     """Cut a layer into column tiles, for an input of the given row pitch."""
     found = []
+    weights = layer.weights if layer.computed is None else layer.computed.index + np.int32(1)
     fir = fir_of(layer, fabric)
     # A FIR column needs a row's byte of its own; a column that no row serves would sum to 0, which may be the
     # greatest.
     most = min(fabric.rows, fabric.cols) if fir or layer.maximum else fabric.cols
     for first in range(0, layer.out_shape[2], most):
         count = min(most, layer.out_shape[2] - first)
+        columns = slice(first, first + count)
         if layer.mode == "dense":
             channel, block = 0, layer.weights.shape[2]
         else:
             channel = first // layer.multiplier
             block = (first + count - 1) // layer.multiplier - channel + 1
         if fir:
-            walk, taps = fir.walk(layer, pitch), _fir_rows(layer, fir, first, count, fabric.rows)
+            walk, taps = fir.walk(layer, pitch), _fir_rows(layer, weights[..., columns], fir, fabric.rows)
         else:
             walk = walk_of(layer, pitch, fabric.rows, block)
-            taps = _pack(_taps(layer, first, count, channel, block), walk, fabric.rows)
+            taps = _pack(_taps(layer, weights[..., columns], first, channel, block), walk, fabric.rows)
         words = np.zeros((len(taps), fabric.cols), np.int16)
-        words[:, :count] = taps
-        packed = b"".join(record.pack() for record in layer.channels[first : first + count])
+        if layer.computed is None:
+            words[:, :count] = taps
+        packed = b"".join(record.pack() for record in layer.channels[columns])
         combined = layer.add or layer.multiply
         if combined is not None:
             packed += combined.pack()
@@ -79,41 +86,42 @@ def column_tiles(layer: Layer, pitch: int, fabric: Fabric) -> list[ColumnTile]:
                 fir,
                 len(words) // fabric.rows,
                 (words + layer.weight_zero).astype(np.int8),
+                None if layer.computed is None else taps.astype(np.int32),
                 np.frombuffer(packed, np.uint8).reshape(-1, PARAMETER_BYTES),
             )
         )
     return found
 
 
-def _taps(layer: Layer, first: int, count: int, channel: int, block: int) -> Weights:
-    """The weights in order of the walk: int16[taps, count]."""
-    part = layer.weights[..., first : first + count]
+def _taps(layer: Layer, part: Taps, first: int, channel: int, block: int) -> Taps:
+    """The weights ``part`` of outputs ``first`` on, in order of the walk: [taps, outputs]."""
+    count = part.shape[-1]
     if layer.mode == "dense":
         return part.reshape(-1, count)
     columns = np.arange(first, first + count) // layer.multiplier - channel
     diagonal = columns[None, :] == np.arange(block)[:, None]
-    taps: Weights = (part.reshape(-1, 1, count) * diagonal).astype(np.int16).reshape(-1, count)
+    taps: Taps = (part.reshape(-1, 1, count) * diagonal).astype(part.dtype).reshape(-1, count)
     return taps
 
 
-def _fir_rows(layer: Layer, fir: Fir, first: int, count: int, rows: int) -> Weights:
-    """The weights of all passes, each filled up to R rows: int16[passes * R, count]."""
-    kh, kw = layer.kernel
-    whole = np.zeros((fir.down * fir.groups, fir.across * fir.taps, count), np.int16)
-    whole[:kh, :kw] = layer.weights[..., first : first + count]
+def _fir_rows(layer: Layer, part: Taps, fir: Fir, rows: int) -> Taps:
+    """The weights ``part`` of all passes, each filled up to R rows: [passes * R, outputs]."""
+    (kh, kw), count = layer.kernel, part.shape[-1]
+    whole = np.zeros((fir.down * fir.groups, fir.across * fir.taps, count), part.dtype)
+    whole[:kh, :kw] = part
     passes = whole.reshape(fir.down, fir.groups, fir.across, fir.taps, count).transpose(0, 2, 1, 3, 4)
-    packed = np.zeros((fir.passes, rows, count), np.int16)
+    packed = np.zeros((fir.passes, rows, count), part.dtype)
     packed[:, : fir.groups * fir.taps] = passes.reshape(fir.passes, -1, count)
     return packed.reshape(-1, count)
 
 
-def _pack(taps: Weights, walk: Walk, rows: int) -> Weights:
+def _pack(taps: Taps, walk: Walk, rows: int) -> Taps:
     """Taps with the gaps of a ragged walk, filled up with zeros to whole tiles."""
     if walk.ragged:
-        padded = np.zeros((walk.count, -(-walk.run // rows) * rows, taps.shape[1]), np.int16)
+        padded = np.zeros((walk.count, -(-walk.run // rows) * rows, taps.shape[1]), taps.dtype)
         padded[:, : walk.run] = taps.reshape(walk.count, walk.run, -1)
         return padded.reshape(-1, taps.shape[1])
-    whole = np.zeros((-(-len(taps) // rows) * rows, taps.shape[1]), np.int16)
+    whole = np.zeros((-(-len(taps) // rows) * rows, taps.shape[1]), taps.dtype)
     whole[: len(taps)] = taps
     return whole
 

@@ -10,7 +10,7 @@ from celosia.rtl.contract.presets import PRESETS
 import celosia
 import celosia.doctor
 
-COMMANDS = ["run", "compile", "inspect", "bench", "fabrics", "verilog", "demo", "doctor"]
+COMMANDS = ["run", "compile", "inspect", "quantize", "bench", "fabrics", "verilog", "demo", "doctor"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

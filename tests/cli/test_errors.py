@@ -62,6 +62,7 @@ def test_usage_is_refused_in_one_paragraph(celosia_cli, digits, arguments, told)
 
 TOML = [
     ("rows = 3", None), ("rows = 0", "rows is 0; it must be 1 to 32"), ("rows = 33", "rows is 33"),
+    ("ties_to_even = 1", "ties_to_even must be true or false, not 1"), ("ties_to_even = false\nrows=3", None),
     ('rows = "3"', "rows must be a whole number"), ("colour = 3", "no parameter 'colour'"),
     ('base = "huge"', "base is 'huge'"), ("rows = = 3", "is not TOML"), ("am_words = 99999999", "am_words")]
 

@@ -60,7 +60,7 @@ def test_check_says_exact_for_one_sample_and_for_several(celosia_cli, digits, im
 class Wrong:
     """A reference that disagrees in one value of each sample."""
 
-    def __init__(self, path, rounding):
+    def __init__(self, path, rounding, framework):
         self.right = LiteRT(path)
 
     def run(self, inputs):

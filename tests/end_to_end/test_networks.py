@@ -1,6 +1,7 @@
 """Whole networks on the compiled hardware: every output bit, predicted cycles, every array shape."""
 
 import csv
+import os
 
 import numpy as np
 import pytest
@@ -15,7 +16,12 @@ from support.wide_networks import chain, random_network
 import celosia
 
 RESNET = "mlperf_ic_resnet8"
-SHAPES = [(1, 1), (3, 5), (8, 8), (32, 3)]
+SOAK = bool(os.environ.get("CELOSIA_SOAK"))
+EVERY = 1 if SOAK else 4
+"""Of so many images one is run."""
+RIGHT = {1: 173, 4: 46}
+"""Images of which ResNet-8 knows the class, of all 200 (86.5 %) and of every fourth."""
+SHAPES = [(1, 1), (8, 8), (32, 3), *([(3, 5)] if SOAK else [])]
 CRAMPED = Fabric(name="cramped", rows=9, cols=5, lanes=2, am_words=360, wm_words=80, pm_words=13,
                  acc_depth=19, fifo_depth=29, line_depth=10, tables=1, bus_bytes=4, max_burst=7,
                  outstanding=2, queue_depth=2, profile_layers=40)
@@ -57,22 +63,23 @@ def sim16x16():
         yield device
 
 
-def test_resnet8_is_exact_and_accurate_on_200_images(models, resnet, sim16x16):
+def test_resnet8_is_exact_and_accurate(models, resnet, sim16x16):
+    """On 50 images; all 200 with make soak."""
     images, labels = ic01(models)
     reference = LiteRT(models / f"{RESNET}.tflite")
     right = 0
-    for image, label in zip(images, labels, strict=True):
+    for image, label in list(zip(images, labels, strict=True))[::EVERY]:
         result = sim16x16.run(resnet, image)
         np.testing.assert_array_equal(result.outputs[0], reference.run([image])[0])
         right += int(result.outputs[0].argmax()) == label
-    assert right == 173  # 86.5 %
+    assert len(images) == 200 and right == RIGHT[EVERY]
 
 
-def test_resnet8_on_the_emulator_is_exact_on_every_fifth_of_them(models, resnet):
+def test_resnet8_on_the_emulator_is_exact_on_some_of_them(models, resnet):
     images, _ = ic01(models)
     reference = LiteRT(models / f"{RESNET}.tflite")
     with celosia.open("emulator") as device:
-        for image in images[::5]:
+        for image in images[::5 * EVERY]:
             np.testing.assert_array_equal(device.run(resnet, image).outputs[0], reference.run([image])[0])
 
 
@@ -90,6 +97,8 @@ def test_resnet8_reaches_its_utilisation_and_each_layer_its_prediction(models, r
 
 @pytest.mark.parametrize("rows,cols", SHAPES, ids=lambda n: str(n))
 def test_resnet8_is_exact_on_any_array(models, rows, cols):
+    if rows * cols == 1 and not SOAK:
+        pytest.skip("13 million cycles: make soak")
     fabric = fabric_of(rows, cols)
     program = celosia.compile(models / f"{RESNET}.tflite", fabric=fabric)
     inputs, wanted = golden(models, RESNET, 1)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from ....rtl.contract.errors import GraphError
 from ..ir import Graph
 from ..verify import verify
+from .bracket import bracket
 from .drop_transpose import drop_transpose
 from .fold_pad import fold_pad
 from .fold_relu import fold_relu
@@ -13,7 +14,8 @@ from .split_sum import split_sum
 
 Pass = Callable[[Graph], Graph]
 
-PASSES: tuple[Pass, ...] = (drop_transpose, fold_reshape, fold_relu, fold_pad, remove_dead, split_sum)
+PASSES: tuple[Pass, ...] = (drop_transpose, fold_reshape, fold_relu, fold_pad, bracket, remove_dead,
+                            split_sum)
 
 
 def run_passes(graph: Graph, passes: tuple[Pass, ...] = PASSES) -> Graph:

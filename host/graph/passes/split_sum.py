@@ -17,6 +17,8 @@ from ..ir import Graph, Kind, Op, Tensor
 
 def split_sum(graph: Graph) -> Graph:
     """One in fifty sums or so needs it. New tensors come after all others."""
+    if graph.framework != "tflite":
+        return graph
     tensors, ops = list(graph.tensors), list[Op]()
     for op in graph.ops:
         if op.kind not in (Kind.ADD, Kind.SUB) or not _computed(graph, op) or _has_record(graph, op):

@@ -119,8 +119,8 @@ def test_files_that_are_not_models(tmp_path):
             ("missing", None, ModelError, "cannot be read"),
             ("empty.tflite", b"", ModelError, "not a TFLite file"),
             ("text.tflite", b"hello, world, this is text", ModelError, "are b'o, w', expected b'TFL3'"),
-            ("net.onnx", b"\x08\x0a\x12\x04test", UnsupportedError, "ONNX.*supported are TFLite"),
-            ("net.bin", b"\x08\x0a\x12\x04test", UnsupportedError, "ONNX"),
+            ("net.onnx", b"\x08\x0a\x12\x04test", ModelError, "no ONNX model"),
+            ("net.bin", b"\x08\x0a\x12\x04test", ModelError, "no ONNX model"),
             ("short.tflite", struct.pack("<I", 8) + b"TFL3", ModelError, "truncated or damaged")):
         path = tmp_path / name
         if data is not None:

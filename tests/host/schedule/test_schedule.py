@@ -68,6 +68,17 @@ def test_one_memory_too_small_for_a_row_is_named():
         schedule(net.plan(), Fabric(rows=4, cols=4, am_words=1000))
 
 
+def test_more_layers_than_an_instruction_can_number():
+    net = Network(np.random.default_rng(0), (1, 1, 3))
+    last = 0
+    for _ in range(1026):
+        last = net.gemm(last, 3)
+    program = check(net, Fabric(rows=4, cols=4, pm_words=4096))
+    predicted = [layer.predicted for layer in program.layers]
+    assert [layer.tag for layer in program.layers] == list(range(1026))
+    assert sum(predicted) == program.predicted and predicted[1023] and not any(predicted[1024:])
+
+
 def test_program_file_round_trip(tmp_path):
     net = mixed(np.random.default_rng(5))
     program = emit(schedule(net.plan(), Fabric(rows=4, cols=4)))
