@@ -157,7 +157,8 @@ def blocks_table(summary: Summary) -> str:
         row = summary.get("cocotb", {}).get(block.cocotb)
         if not row:
             return "–" if block.cocotb else "in the fabric"
-        return f"{row['tests']} tests, {row['designs']} designs" + bad(row["failed"], "fail")
+        designs = "1 design" if row["designs"] == 1 else f"{row['designs']} designs"
+        return f"{row['tests']} tests, {designs}" + bad(row["failed"], "fail")
 
     def proofs(block: Block) -> str:
         row = summary.get("formal", {}).get(block.formal)
