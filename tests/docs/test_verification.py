@@ -35,7 +35,7 @@ def test_results_of_each_kind_come_to_their_block_and_failures_show(tmp_path):
     assert found["cocotb"] == {"dma": {"designs": 1, "tests": 7, "failed": 0}}
     row = next(line for line in blocks_table(found).splitlines() if line.startswith("| DMA"))
     assert [cell.strip() for cell in row.split("|")[2:-1]] == [
-        "1 tests, **1 fail**", "7 tests, 1 designs", "2 proved, 1 **fail**; 1/2 broken designs seen",
+        "1 tests, **1 fail**", "7 tests, 1 design", "2 proved, 1 **fail**; 1/2 broken designs seen",
         "–", "–"]
 
 
