@@ -131,7 +131,7 @@ class Builder:
         )
         self.homes[name, layout] = index
         if all(lay is None or not lay.moves for lay in (old, new)) or old == new:
-            self.ops.append(Op(Kind.RESHAPE, "Reshape", (source,), (index,), {}, len(self.ops)))
+            self.op(Kind.RESHAPE, "Reshape", [source], [index], {})
         else:
             value = self.model.values[name]
             copied = f"{name}/copied"
@@ -142,9 +142,7 @@ class Builder:
                 [Port(name, value.dtype, value.shape, old)],
                 [Port(copied, value.dtype, value.shape, new)],
             )
-            self.ops.append(
-                Op(Kind.HOST, "Transpose", (source,), (index,), {"options": {}, "ort": ort}, len(self.ops))
-            )
+            self.op(Kind.HOST, "Transpose", [source], [index], {"ort": ort})
         return index
 
     def quantised(self, name: str, layout: str, scale: Scale) -> int:
@@ -159,7 +157,7 @@ class Builder:
         ):
             copy = self.add_tensor(replace(tensor, quant=wanted, name=f"{name} (as read)"))
             if tensor.data is None:
-                self.ops.append(Op(Kind.RESHAPE, "Reshape", (index,), (copy,), {}, len(self.ops)))
+                self.op(Kind.RESHAPE, "Reshape", [index], [copy], {})
             return copy
         return index
 
@@ -176,10 +174,6 @@ class Builder:
         if kind == Kind.HOST:
             attrs = {"options": {}, **attrs}
         self.ops.append(Op(kind, source, tuple(inputs), tuple(outputs), attrs, len(self.ops)))
-
-    def host(self, node: onnx.NodeProto) -> None:
-        """A node as it stands, by ONNX Runtime."""
-        self.host_group([node], node.op_type, [name for name in node.output if name])
 
     def host_group(
         self,

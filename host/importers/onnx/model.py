@@ -445,7 +445,6 @@ def _runner(
     except UnsupportedError as error:
         first = error
     _typed(probe, first)
-    version = opsets[""]
     older = onnx.ModelProto()
     older.CopyFrom(probe)
     for version in range(opsets[""] - 1, max(opsets[""] - 8, OPSET_LEAST), -1):
