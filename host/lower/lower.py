@@ -2,6 +2,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from ...rtl.contract.errors import UnsupportedError
 from ...rtl.contract.fabric import Fabric
 from ..graph.ir import Graph, Kind
 from ..reference.settle import SETTLE
@@ -16,6 +17,12 @@ from .products import lower_batch_matmul, lower_matmul
 from .unary import lower_unary
 
 Rule = Callable[[Draft, int], None]
+
+
+def lower_settle(draft: Draft, position: int) -> None:
+    """Always the host's."""
+    raise Refused("adds up in ONNX Runtime's own order where the two bounds differ")
+
 
 RULES: dict[Kind | str, Rule] = {
     Kind.CONV: lower_convolution,
@@ -35,6 +42,7 @@ RULES: dict[Kind | str, Rule] = {
     "PAD": lower_pad,
     "PADV2": lower_pad,
     "REDUCE_MAX": lower_reduce_max,
+    SETTLE: lower_settle,
     "SUM": lower_mean,
     "TRANSPOSE_CONV": lower_transposed,
     **dict.fromkeys((
@@ -70,13 +78,13 @@ def lower(graph: Graph, fabric: Fabric, *, on_host: Mapping[int, str] | None = N
         if position in refused:
             continue
         try:
-            if op.source == SETTLE:
-                raise Refused("adds up in ONNX Runtime's own order where the two bounds differ")
             RULES.get(key_of(op), lower_unary)(draft, position)
         except Refused as refusal:
             refused[position] = str(refusal)
             if refusal.proof is not None:
                 draft.proofs[position] = refusal.proof
+        except UnsupportedError as error:  # the framework's operator is no function that could be proved
+            refused[position] = str(error)
     _skip_copies(draft)
     steps: list[Step] = []
     for position in range(len(graph.ops)):

@@ -8,7 +8,7 @@ from celosia.host.lower.lower import lower
 from celosia.host.lower.plan import HostStep
 from celosia.host.reference import Reference
 from celosia.rtl.contract.presets import load_fabric
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from support.onnx_models import NEWEST, build
 
 FABRIC = load_fabric("sim8x8")
@@ -205,3 +205,21 @@ def test_sums_of_mixed_types_do_not_saturate(kind, dtype, weights):
         np.testing.assert_array_equal(got, made[index])
     assert not any(isinstance(step,
                               HostStep) and plan.graph.ops[step.op].source == kind for step in plan.steps)
+
+
+def test_a_product_whose_ties_depend_on_more_than_the_product_goes_to_the_host():
+    """float32 rounds (a*s)*(b*t) differently for different a and b of one product; on ties it shows."""
+    scales = {"s": np.float32(0.037), "t": np.float32(0.061)}
+    scales["y_scale"] = scales["s"] * scales["t"] * np.float32(50)
+    held = [numpy_helper.from_array(np.asarray(value), name) for name, value in scales.items()]
+    held.append(numpy_helper.from_array(np.int8(0), "zero"))
+    nodes = [helper.make_node("DequantizeLinear", ["a", "s", "zero"], ["real_a"]),
+             helper.make_node("DequantizeLinear", ["b", "t", "zero"], ["real_b"]),
+             helper.make_node("Mul", ["real_a", "real_b"], ["product"]),
+             helper.make_node("QuantizeLinear", ["product", "y_scale", "zero"], ["y"])]
+    a, b, y = (helper.make_tensor_value_info(name, TensorProto.INT8, [256, 256]) for name in "aby")
+    model = helper.make_model(helper.make_graph(nodes, "ties", [a, b], [y], held), ir_version=8,
+                              opset_imports=[helper.make_opsetid("", 17)])
+    plan = lower(run_passes(load_onnx(model)), FABRIC)
+    (step,) = plan.steps
+    assert isinstance(step, HostStep) and step.reason == "its results are no function of the product"
