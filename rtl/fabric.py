@@ -12,6 +12,7 @@ from .link.registers import Registers
 from .memory.activation import ActivationMemory
 from .memory.wide import WideMemory, parameter_memory, weight_memory
 from .postprocess.post import PostProcess
+from .primitives.cells import PORTABLE, Cells
 from .sequencer.sequencer import Sequencer
 from .systolic.array import SystolicArray
 
@@ -25,6 +26,8 @@ class FabricTop(wiring.Component):
     Parameters
     ----------
     fabric : Fabric
+    cells : Cells
+        What the chip builds it from.
 
     Members
     -------
@@ -33,8 +36,9 @@ class FabricTop(wiring.Component):
     m_axi : ``Out(AXI4(data_bytes=bus_bytes))``
     """
 
-    def __init__(self, *, fabric: Fabric):
+    def __init__(self, *, fabric: Fabric, cells: Cells = PORTABLE):
         self.fabric = fabric
+        self.cells = cells
         super().__init__({"s_axil": In(AXI4Lite()), "m_axi": Out(AXI4(data_bytes=fabric.bus_bytes))})
 
     def elaborate(self, platform):

@@ -73,6 +73,14 @@ class Fabric:
         Instructions that wait in front of each unit.
     profile_layers : int
         Layers the profile memory holds counters for; 0 leaves it out.
+    shared_words : int
+        Words of R bytes in one memory that serves as activation, weight and parameter memory: word w of the
+        weight memory is the R bytes from activation word w on, parameter record p is
+        ``parameter_words`` words from ``p * parameter_words`` on, and the memory port reaches the same bytes
+        from address 0 on. A Program keeps what it puts into them apart. 0: three memories of their own.
+    rom_base : int
+        Where the memory port reaches a memory that the fabric cannot write; a Program's constants and
+        instructions lie there. 0: all lies in one memory from address 0 on.
 
     Raises
     ------
@@ -99,6 +107,8 @@ class Fabric:
     outstanding: int = 4
     queue_depth: int = 4
     profile_layers: int = 128
+    shared_words: int = 0
+    rom_base: int = 0
 
     def __post_init__(self) -> None:
         for item in fields(self):
@@ -135,6 +145,29 @@ class Fabric:
         self._within("outstanding", 1, 16)
         self._within("queue_depth", 1, 16)
         self._within("profile_layers", 0, 1 << LAYER_BITS)
+        if self.shared_words:
+            self._shares()
+        if self.rom_base:
+            self._within("rom_base", 1, 1 << 31, "or 0 for none")
+            if self.rom_base % 4096:
+                raise FabricError(f"rom_base is {self.rom_base:#x}; it must be a multiple of 4096")
+
+    def _shares(self) -> None:
+        """Check what one memory for everything needs."""
+        self._within("shared_words", 8, 1 << WORD_BITS, "the address field, or 0 for memories of their own")
+        if self.rows not in (4, 8, 16) or self.cols != self.rows or self.weight_bits != 8:
+            raise FabricError(
+                f"shared_words is {self.shared_words}, so a word must hold a weight for each column: rows "
+                f"and cols are to be the same 4, 8 or 16 and weight_bits 8, not {self.rows}, {self.cols} and "
+                f"{self.weight_bits}"
+            )
+        for name, value, most in (
+            ("am_words", self.am_words, self.shared_words),
+            ("wm_words", self.wm_words, self.shared_words),
+            ("pm_words", self.pm_words, self.shared_words // self.parameter_words),
+        ):
+            if value != most:
+                raise FabricError(f"{name} is {value}; with shared_words = {self.shared_words} it is {most}")
 
     def _within(self, name: str, low: int, high: int, why: str = "") -> None:
         value = getattr(self, name)
@@ -161,6 +194,11 @@ class Fabric:
     def pm_word_stride(self) -> int:
         """Bytes that one parameter record takes in DRAM: a whole number of beats."""
         return -(-PARAMETER_BYTES // self.bus_bytes) * self.bus_bytes
+
+    @property
+    def parameter_words(self) -> int:
+        """Words of the shared memory that one parameter record takes."""
+        return -(-PARAMETER_BYTES // self.rows)
 
     @property
     def fingerprint(self) -> int:
