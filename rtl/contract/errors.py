@@ -65,6 +65,10 @@ class DeviceError(CelosiaError):
     exit_code = 3
 
 
+class LinkError(DeviceError):
+    """The wire to a board: its port cannot be used, nothing answers, or the board was reset in between."""
+
+
 class FaultError(DeviceError):
     """The fabric stopped and reported a fault; ``code``, ``address`` and ``unit`` are what it reported."""
 

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 from celosia.host.driver.fabric_driver import FabricDriver
-from celosia.host.link.factory import DEVICES, open_link
+from celosia.host.link.factory import DEVICES, is_board, open_link
 from celosia.rtl.contract.errors import DeviceError, DeviceTimeout, FaultError, InputError, MismatchError
 from celosia.rtl.contract.fabric import Fabric
 from celosia.rtl.contract.isa import INSTRUCTION_BYTES, Cause, Load, Store, Unit, Weights
@@ -15,7 +15,7 @@ FABRIC = Fabric(rows=3, cols=2, am_words=64, wm_words=16, pm_words=16, acc_depth
 WATCHDOG = 20_000
 
 
-@pytest.fixture(params=list(DEVICES))
+@pytest.fixture(params=[name for name in DEVICES if not is_board(name)])
 def link(request):
     link = open_link(request.param, FABRIC, memory_size=DRAM_BYTES)
     yield link
