@@ -3,6 +3,8 @@ from amaranth import Cat, Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from .ecp5 import mult18
+
 
 class Scaler(wiring.Component):
     """Product of a signed and an unsigned number, one every cycle, from four multipliers of 18x18 bits.
@@ -17,12 +19,17 @@ class Scaler(wiring.Component):
 
     No sum has more than two operands: vl*ml has 34 bits, so it lies below vh*mh and they join for nothing.
 
+    On ECP5 the four multipliers are MULT18X18D with their registers for the first three edges, and the last
+    one adds three operands; the latency is the same.
+
     Parameters
     ----------
     value_width : int
         Bits of the signed operand, 18 to 35.
     mult_width : int
         Bits of the unsigned operand, 18 to 34.
+    family : str
+        Cells.family.
 
     Members
     -------
@@ -40,7 +47,8 @@ class Scaler(wiring.Component):
     LATENCY = 4
     LIMB = 17
 
-    def __init__(self, *, value_width: int = 32, mult_width: int = 31):
+    def __init__(self, *, value_width: int = 32, mult_width: int = 31, family: str = "portable"):
+        self.family = family
         for name, width, most in (("value_width", value_width, 2 * self.LIMB + 1),
                                   ("mult_width", mult_width, 2 * self.LIMB)):
             if not self.LIMB < width <= most:
@@ -53,6 +61,9 @@ class Scaler(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
+        if self.family == "ecp5":
+            self._of_cells(m)
+            return m
         limb = self.LIMB
 
         def register(name, value):
@@ -77,3 +88,18 @@ class Scaler(wiring.Component):
         product = register("product_s4", Cat(outer[:limb], outer[limb:].as_signed() + middle).as_signed())
         m.d.comb += self.o_product.eq(product)
         return m
+
+    def _of_cells(self, m):
+        limb = self.LIMB
+        value_low, value_high = self.i_value[:limb], self.i_value[limb:].as_signed()
+        mult_low, mult_high = self.i_mult[:limb], self.i_mult[limb:]
+        # Edges t -> t+1 -> t+2 -> t+3.
+        low_low = mult18(m, "low_low", value_low, mult_low)
+        low_high = mult18(m, "low_high", value_low, mult_high)
+        high_low = mult18(m, "high_low", value_high, mult_low)
+        high_high = mult18(m, "high_high", value_high, mult_high)
+        # Edge t+3 -> t+4.
+        product = Signal.like(self.o_product, name="product_s4", reset_less=True)
+        outer = Cat(low_low[limb:2 * limb], high_high).as_signed()
+        m.d.sync += product.eq(Cat(low_low[:limb], outer + low_high + high_low))
+        m.d.comb += self.o_product.eq(product)

@@ -4,7 +4,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..contract.fabric import Fabric
-from ..primitives.multiplier import Multiplier
+from ..primitives.cells import PORTABLE, Cells
+from ..primitives.stationary import stationary_multiplier
 from ..signatures import ArrayFeed, FirMode, SumsPort
 from .pe import ProcessingElement
 from .ring import LineRings, copies_in
@@ -22,7 +23,7 @@ class SystolicArray(wiring.Component):
 
     **Matrix mode.** Weight-stationary: row r holds the weights of tap r, column c those of output channel c.
     Activations go right, sums and weights go down, one cell a cycle. There is no back-pressure. A pixel that
-    is presented in cycle t, and the swap before it::
+    is presented in cycle t, and the swap before it, with multipliers of LATENCY 1::
 
         cycle        t-1    t      t+R+1           t+R+2    ...  t+R+C
         feed.swap    1
@@ -50,9 +51,13 @@ class SystolicArray(wiring.Component):
     ----------
     fabric : Fabric
         Gives rows, cols, weight_bits, line_depth, acc_width and, for the tags, acc_depth.
+    cells : Cells
+        Says which multipliers.
 
     Members
     -------
+    i_enable : ``In(1, init=1)``
+        Of an EnableInserter around the array, if any; see StationaryMultiplier.
     feed : ``In(ArrayFeed(fabric))``
     sums : ``Out(SumsPort(fabric))``
         Column c's sum comes c cycles after its tags; it wraps at acc_width.
@@ -63,11 +68,15 @@ class SystolicArray(wiring.Component):
         Cycles from ``feed.act`` (and ``feed.tags``) to ``sums.psum[0]`` (and ``sums.tags``).
     """
 
-    def __init__(self, *, fabric: Fabric):
-        self._fabric = fabric
+    def __init__(self, *, fabric: Fabric, cells: Cells = PORTABLE):
+        self._fabric, self._family = fabric, cells.family
+        self._multipliers = []
+        while sum(multiplier.LANES for multiplier in self._multipliers) < fabric.rows * fabric.cols:
+            self._multipliers.append(stationary_multiplier(cells, weight_width=fabric.weight_bits))
         # The last row's activation is rows - 1 cycles late; then its cell multiplies and adds.
-        self.LATENCY_PSUM = fabric.rows - 1 + Multiplier.LATENCY + ProcessingElement.LATENCY_PSUM
-        super().__init__({"feed": In(ArrayFeed(fabric)), "sums": Out(SumsPort(fabric))})
+        self.LATENCY_PSUM = fabric.rows - 1 + self._multipliers[0].LATENCY + ProcessingElement.LATENCY_PSUM
+        super().__init__({
+            "i_enable": In(1, init=1), "feed": In(ArrayFeed(fabric)), "sums": Out(SumsPort(fabric))})
 
     def elaborate(self, platform):
         m = Module()
@@ -93,7 +102,7 @@ class SystolicArray(wiring.Component):
         copies = [copies_in(r, fabric) for r in range(rows)]
         streams = [[act_skew.o[c]] for c in range(min(rows, cols))]
         if max(copies) > 1:
-            m.submodules.rings = rings = LineRings(fabric=fabric)
+            m.submodules.rings = rings = LineRings(fabric=fabric, family=self._family)
             m.d.comb += [rings.i_swap.eq(feed.swap), rings.i_mode.eq(feed.mode)]
             m.d.comb += [rings.i_pixels[c].eq(act_skew.o[c]) for c in range(len(streams))]
             streams = [list(stream) for stream in rings.o_copies]
@@ -101,10 +110,15 @@ class SystolicArray(wiring.Component):
 
         # Sums grow from row to row: 16 rows of 8-bit weights take 36 % less carry logic than with 32 bits.
         widths = [min(sum_bits(r + 1, weight_bits=fabric.weight_bits), fabric.acc_width) for r in range(rows)]
+        # Multipliers that have several lanes are shared by neighbours.
+        lanes = iter([lane for multiplier in self._multipliers for lane in multiplier.lane])
         cell = {
             (r, c): ProcessingElement(
-                weight_width=fabric.weight_bits, acc_width=widths[r], copies=copies[r])
+                weight_width=fabric.weight_bits, acc_width=widths[r], copies=copies[r], lane=next(lanes))
             for r in range(rows) for c in range(cols)}
+        for n, multiplier in enumerate(self._multipliers):
+            m.submodules[f"multiplier_{n}"] = multiplier
+            m.d.comb += multiplier.i_enable.eq(self.i_enable)
         for (r, c), pe in cell.items():
             m.submodules[f"pe_{r}_{c}"] = pe
             if c == 0:

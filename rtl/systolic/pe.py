@@ -3,18 +3,19 @@ from amaranth import Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..primitives.multiplier import Multiplier
+from ..primitives.stationary import ACT_WIDTH, StationaryMultiplier
 from .skew import delayed
 
 
 class ProcessingElement(wiring.Component):
     """Multiply-accumulate cell: activations pass right, partial sums and weights pass down.
 
-    The cell has two weights: ``active``, which multiplies, and ``shadow``, which waits for the next tile.
-    What it multiplies is, as ``i_select`` says in the same cycle, the activation from the left (0) or, in
-    FIR mode, copy ``i_select - 1`` of its column's pixel stream.
-    There is no back-pressure: the array's edges see to it that ``i_psum`` comes Multiplier.LATENCY (1)
-    cycles after ``i_act``, and ``i_swap`` one cycle before the first activation that meets the new weight::
+    Its multiplier has two weights: the active one, which multiplies, and a shadow, which waits for the next
+    tile. What it multiplies is, as ``i_select`` says in the same cycle, the activation from the left (0) or,
+    in FIR mode, copy ``i_select - 1`` of its column's pixel stream.
+    There is no back-pressure: the array's edges see to it that ``i_psum`` comes the multiplier's LATENCY (1
+    here) cycles after ``i_act``, and ``i_swap`` one cycle before the first activation that meets the new
+    weight::
 
         cycle      t     t+1   t+2   t+3   t+4
         i_weight   w     --    --    --    --
@@ -29,16 +30,19 @@ class ProcessingElement(wiring.Component):
 
     Parameters
     ----------
-    act_width, weight_width, acc_width : int
-        Bits of a signed activation, a signed weight, and the signed partial sum, which wraps.
+    weight_width, acc_width : int
+        Bits of a signed weight and of the signed partial sum, which wraps.
     copies : int
         Copies of the column's pixel stream that the cell can take, at least 1.
+    lane : MultiplierLane, In
+        Of a StationaryMultiplier outside, which may have more of them. None: the cell has its own, the
+        portable one.
 
     Members
     -------
-    i_act, o_act : ``In/Out(signed(act_width))``
+    i_act, o_act : ``In/Out(signed(ACT_WIDTH))``
         To the right, as are select, swap and keep; in FIR mode too, though it is not used there.
-    i_copies : ``In(ArrayLayout(signed(act_width), copies))``
+    i_copies : ``In(ArrayLayout(signed(ACT_WIDTH), copies))``
     i_select, o_select : ``In/Out(range(copies + 1))``
     i_swap, o_swap : ``In/Out(1)``
         The shadow weight becomes the active one.
@@ -58,15 +62,16 @@ class ProcessingElement(wiring.Component):
     LATENCY_ACT = 1
     LATENCY_PSUM = 1
 
-    def __init__(self, *, act_width: int = 8, weight_width: int = 8, acc_width: int = 32, copies: int = 1):
-        if acc_width < act_width + weight_width:
+    def __init__(self, *, weight_width: int = 8, acc_width: int = 32, copies: int = 1, lane=None):
+        if acc_width < ACT_WIDTH + weight_width:
             raise ValueError(
-                f"acc_width {acc_width} cannot hold one product of {act_width} by {weight_width} bits")
+                f"acc_width {acc_width} cannot hold one product of {ACT_WIDTH} by {weight_width} bits")
         if copies < 1:
             raise ValueError(f"copies is {copies}; there is at least the pixel stream itself")
+        self._lane = lane
         super().__init__({
-            "i_act": In(signed(act_width)), "o_act": Out(signed(act_width)),
-            "i_copies": In(data.ArrayLayout(signed(act_width), copies)),
+            "i_act": In(signed(ACT_WIDTH)), "o_act": Out(signed(ACT_WIDTH)),
+            "i_copies": In(data.ArrayLayout(signed(ACT_WIDTH), copies)),
             "i_select": In(range(copies + 1)), "o_select": Out(range(copies + 1)),
             "i_swap": In(1), "o_swap": Out(1),
             "i_keep": In(1), "o_keep": Out(1),
@@ -76,35 +81,31 @@ class ProcessingElement(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.multiplier = multiplier = Multiplier(
-            a_width=len(self.i_act), b_width=len(self.i_weight))
-        # Only the control bits are reset: data counts where they, or the tags that go with the sums, say so.
-        shadow = Signal.like(self.i_weight, reset_less=True)
-        active = Signal.like(self.i_weight, reset_less=True)
-        with m.If(self.i_keep):
-            m.d.sync += shadow.eq(self.i_weight)
-        with m.If(self.i_swap):
-            m.d.sync += active.eq(shadow)
+        lane = self._lane
+        if lane is None:
+            m.submodules.multiplier = multiplier = StationaryMultiplier(weight_width=len(self.i_weight))
+            lane = multiplier.lane[0]
 
         # Edge t -> t+1: multiply, and hand everything to the neighbours.
         with m.Switch(self.i_select):
             for copy, pixel in enumerate(self.i_copies):
                 with m.Case(copy + 1):
-                    m.d.comb += multiplier.i_a.eq(pixel)
+                    m.d.comb += lane.act.eq(pixel)
             with m.Default():
-                m.d.comb += multiplier.i_a.eq(self.i_act)
+                m.d.comb += lane.act.eq(self.i_act)
         m.d.comb += [
-            multiplier.i_b.eq(active),
+            lane.weight.eq(self.i_weight), lane.keep.eq(self.i_keep), lane.swap.eq(self.i_swap),
             self.o_act.eq(delayed(m, self.i_act, self.LATENCY_ACT, name="act")),
             self.o_select.eq(delayed(m, self.i_select, self.LATENCY_ACT, name="select")),
             self.o_weight.eq(delayed(m, self.i_weight, self.LATENCY_ACT, name="weight")),
         ]
+        # Only the control bits are reset: data counts where they, or the tags that go with the sums, say so.
         m.d.sync += [self.o_swap.eq(self.i_swap), self.o_keep.eq(self.i_keep)]
 
-        # Edge t+1 -> t+2: add to the sum that arrived from above.
+        # Edge t+LATENCY -> t+LATENCY+1: add to the sum that arrived from above.
         total = Signal.like(self.o_psum)
         m.d.comb += [
-            total.eq(self.i_psum + multiplier.o_product),
+            total.eq(self.i_psum + lane.product),
             self.o_psum.eq(delayed(m, total, self.LATENCY_PSUM, name="psum")),
         ]
         return m

@@ -1,12 +1,14 @@
 """FIR mode's delays: each column's pixel stream, and the copies of it that the upper kernel rows multiply."""
 from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..contract.fabric import RING_LEAST, Fabric
+from ..primitives.memory import TrueDualPort
 from ..signatures import FirMode
-from .skew import delayed
+
+SHORT = 128
+"""Depth up to which the RAMs are of LUTs, where a chip has such: block RAMs are too few to be half empty."""
 
 
 def copies_in(row: int, fabric: Fabric) -> int:
@@ -44,6 +46,8 @@ class LineRings(wiring.Component):
     ----------
     fabric : Fabric
         Gives line_depth, not 0, the longest ring, and rows and cols: columns from R on have no pixels.
+    family : str
+        Cells.family, of the RAMs.
 
     Members
     -------
@@ -57,7 +61,8 @@ class LineRings(wiring.Component):
         In each column the pixel itself, in the same cycle, and its copies.
     """
 
-    def __init__(self, *, fabric: Fabric):
+    def __init__(self, *, fabric: Fabric, family: str = "portable"):
+        self._family = family
         self._depth = fabric.line_depth
         self._copies = copies_in(0, fabric)
         columns = min(fabric.rows, fabric.cols)
@@ -89,16 +94,16 @@ class LineRings(wiring.Component):
                 m.d.sync += [place[n].eq(RING_LEAST - 1 - n) for n in range(RING_LEAST)]
 
         for c in range(columns):
-            m.submodules[f"memory_{c}"] = memory = Memory(
-                shape=8 * (self._copies - 1), depth=self._depth, init=[],
-                attrs={"no_rw_check": 1})  # the positions read and written are never the same
-            read, write = memory.read_port(), memory.write_port()
-            # Edges t-2 -> t-1 -> t: out of the RAM, and into a register, for the pixel of cycle t.
-            older = delayed(m, read.data, 1, name=f"older_{c}")
-            copies = Cat(self.i_pixels[c], older)
+            # The positions read and written are never the same.
+            m.submodules[f"memory_{c}"] = memory = TrueDualPort(
+                depth=self._depth, width=8 * (self._copies - 1), family=self._family,
+                style="distributed" if self._depth <= SHORT else "auto")
+            # Edges t-2 -> t-1 -> t: out of the RAM and its register, for the pixel of cycle t.
+            copies = Cat(self.i_pixels[c], memory.o_a_data)
             m.d.comb += [
-                read.addr.eq(place[c]), read.en.eq(moving[c]),
-                write.addr.eq(place[c + 2]), write.en.eq(moving[c + 2]), write.data.eq(copies),
+                memory.i_a_address.eq(place[c]), memory.i_a_enable.eq(moving[c]),
+                memory.i_b_address.eq(place[c + 2]), memory.i_b_data.eq(copies),
+                memory.i_b_enable.eq(moving[c + 2]), memory.i_b_write.eq(moving[c + 2]),
                 self.o_copies[c].eq(copies),
             ]
         return m

@@ -231,7 +231,7 @@ PROOFS = (
                "Cat(Const(1, beat_bits), first, block)"),
               ("never_exceeds_its_command", "command.p.bytes - 1)[beat_bits:]",
                "command.p.bytes)[beat_bits:]"),
-              ("ends_with_its_command", "command.ready.eq(~active | (burst.ready & single))",
+              ("ends_with_its_command", "command.ready.eq(~active)",
                "command.ready.eq(~active | burst.ready)"),
               ("has_a_burst_while_beats_are_left", "single.eq(blocks_left == 0)",
                "single.eq(blocks_left[0] == 0)"),

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from celosia.rtl.accumulate.accumulators import Accumulators
 from celosia.rtl.contract.fabric import Fabric
-from celosia.rtl.systolic import pe
+from celosia.rtl.primitives import stationary
 from celosia.rtl.systolic.array import SystolicArray
 from celosia.rtl.systolic.skew import Skew
 from celosia.rtl.systolic.weights import WeightSteering
@@ -97,7 +97,7 @@ def _feed(bench, dut, fabric):
 
 def matrix(only, rows=2, cols=2):
     """Matrix mode: a pixel's sum is of its own activations, each with its own tile's weight."""
-    pe.Multiplier = Tagger
+    stationary.Multiplier = Tagger
     fabric = SMALL.but(rows=rows, cols=cols, wm_words=2 * rows, pm_words=2 * (cols + 1))
     bench = Bench(only)
     bench.m.submodules.dut = dut = SystolicArray(fabric=fabric)
@@ -123,7 +123,7 @@ def fir(only, groups=1):
 
     With matrix tiles before and after it, so that the change of the selection runs over both.
     """
-    pe.Multiplier = Tagger
+    stationary.Multiplier = Tagger
     rows, cols = 2, 2
     ring = 3
     fabric = SMALL if groups == 1 else SMALL.but(line_depth=4)
@@ -230,7 +230,8 @@ PROOFS = (
                "Mux(now.fir, 1 + group, 0)"),
               ) + _mutants(
               "celosia.rtl.systolic.ring",
-              ("column_1_is_the_sum_of_its_stream", "write.addr.eq(place[c + 2])", "write.addr.eq(place[2])"),
+              ("column_1_is_the_sum_of_its_stream", "memory.i_b_address.eq(place[c + 2])",
+               "memory.i_b_address.eq(place[2])"),
           )),
     Proof(name="accumulators", block="accumulators", claim="de-skew: a result's columns are of one pixel",
           make=accumulated,

@@ -4,8 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
+from amaranth import Mux
 from celosia.rtl.primitives.scaler import Scaler
 from support.pipe import Pipe
+from support.twins import WRITTEN, differences
 
 
 def corners(low, high):
@@ -43,3 +45,30 @@ def test_product_is_exact_at_its_stated_latency(value_width, mult_width):
 def test_widths_that_two_limbs_cannot_hold_are_refused(widths, message):
     with pytest.raises(ValueError, match=message):
         Scaler(**widths)
+
+
+@pytest.mark.parametrize(("value_width", "mult_width"), [(32, 31), (35, 34)])
+def test_mult18x18d_makes_the_same_products_as_the_portable_twin(value_width, mult_width, tmp_path):
+    def build(m, noise, count):
+        widths = {"value_width": value_width, "mult_width": mult_width}
+        m.submodules.dut = dut = Scaler(**widths, family="ecp5")
+        m.submodules.twin = twin = Scaler(**widths)
+        assert dut.LATENCY == twin.LATENCY
+
+        def corner(bits, choice, high):
+            """Half of the limbs are all zeros, all ones, or only their highest bit."""
+            one = Mux(choice[0], -1, Mux(choice[1], 1 << high, 0))
+            return Mux(choice[2], bits, one[:high + 1])
+
+        limb = Scaler.LIMB
+        for one in (dut, twin):
+            m.d.comb += [
+                one.i_value[:limb].eq(corner(noise[:limb], noise[64:67], limb - 1)),
+                one.i_value[limb:].eq(corner(noise[limb:value_width], noise[67:70], value_width - limb - 1)),
+                one.i_mult[:limb].eq(corner(noise[96:96 + limb], noise[70:73], limb - 1)),
+                one.i_mult[limb:].eq(
+                    corner(noise[128:128 + mult_width - limb], noise[73:76], mult_width - limb - 1)),
+            ]
+        return (count > dut.LATENCY) & (dut.o_product != twin.o_product)
+
+    assert differences(build, tmp_path, cycles=500_000, models=[WRITTEN / "mult18x18d.v"]) == (0, -1)

@@ -2,11 +2,15 @@
 """SystolicArray against NumPy: every sum, in the cycle and with the tags it must have, in both modes."""
 import numpy as np
 import pytest
-from amaranth import ResetInserter, Signal
+from amaranth import EnableInserter, ResetInserter, Signal
 from amaranth.sim import Simulator
 from celosia.rtl.contract.fabric import RING_LEAST, Fabric
+from celosia.rtl.primitives.cells import PORTABLE, Cells
+from celosia.rtl.primitives.stationary import LATENCIES
+from celosia.rtl.signatures import ArrayFeed
 from celosia.rtl.systolic.array import SystolicArray
 from support.feed import Fir, Tile, schedule
+from support.twins import MODELS, WRITTEN, differences
 
 SHAPES = [(1, 1), (3, 5), (5, 3), (4, 4), (8, 16)]
 LINE_DEPTH = 11
@@ -40,10 +44,10 @@ def random_fir(rng, rows, *, line_depth=LINE_DEPTH):
                if line_depth else 0)
 
 
-def check(fabric, tiles, feed):
+def check(fabric, tiles, feed, *, cells=PORTABLE):
     """Play the feed; every sum must come at its stated latency, its tags with column 0."""
-    dut = SystolicArray(fabric=fabric)
-    assert dut.LATENCY_PSUM == fabric.rows + 1
+    dut = SystolicArray(fabric=fabric, cells=cells)
+    assert dut.LATENCY_PSUM == fabric.rows + LATENCIES[cells.array]
     cycles = len(feed) + dut.LATENCY_PSUM + fabric.cols
     tags = feed.tags
     psum = np.zeros((cycles, fabric.cols), np.int64)
@@ -189,3 +193,50 @@ def test_reset_drops_every_pixel_word_and_swap_under_way():
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
+
+
+@pytest.mark.parametrize("kind", ["logic", "cell"])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (5, 3)], ids=str)
+def test_multipliers_of_several_cycles_change_nothing_but_the_latency(shape, kind):
+    rng = np.random.default_rng(seed=[9, *shape])
+    rows = shape[0]
+    tiles = [random_tile(rng, shape, count, fir=random_fir(rng, rows) if rng.integers(2) else None)
+             for count in (1, 1, rows, rows + 1, 1, 2 * rows, 1)]
+    for pause in (lambda: 0, lambda: int(rng.integers(4)) // 2):
+        check(fabric_of(shape), tiles, schedule(tiles, noise=rng, pause=pause),
+              cells=Cells(array=kind))
+
+
+@pytest.mark.parametrize(("cells", "models", "defines", "weight_bits"), [
+    (Cells(family="ecp5", array="logic"), [MODELS / "ecp5" / "cells_sim.v"], "", 9),
+    (Cells(family="ecp5", array="cell"), [WRITTEN / "mult18x18d.v"], "", 8),
+    (Cells(family="ice40", array="cell"), [MODELS / "ice40" / "cells_sim.v"], "-DICE40_U -DEQUIV", 8),
+], ids=lambda value: f"{value.family} {value.array}" if isinstance(value, Cells) else "")
+def test_an_array_of_a_chips_cells_does_the_same_as_its_twin(cells, models, defines, weight_bits, tmp_path):
+    # The compiler takes long over carry chains bit by bit.
+    shape = (2, 1) if cells.array == "logic" else (3, 3)
+    fabric = fabric_of(shape, line_depth=0, weight_bits=weight_bits)
+
+    def build(m, noise, count):
+        dut, twin = SystolicArray(fabric=fabric, cells=cells), SystolicArray(fabric=fabric,
+                                                                            cells=Cells(array=cells.array))
+        assert dut.LATENCY_PSUM == twin.LATENCY_PSUM
+        enable = noise[-2:].any()  # the clock stands still now and then
+        m.submodules.dut, m.submodules.twin = (EnableInserter(enable)(one) for one in (dut, twin))
+        for one in (dut, twin):
+            m.d.comb += one.i_enable.eq(enable)
+            taken = 0
+            for _, _, value in ArrayFeed(fabric).flatten(one.feed):
+                bits = getattr(value, "as_value", lambda value=value: value)()
+                m.d.comb += bits.eq(noise[taken:taken + len(bits)])
+                taken += len(bits)
+        return (dut.sums.psum.as_value() != twin.sums.psum.as_value()) | (
+            dut.sums.tags.as_value() != twin.sums.tags.as_value())
+
+    assert differences(build, tmp_path, cycles=100_000, models=models, defines=defines) == (0, -1)
+
+
+@pytest.mark.parametrize("cells", [Cells(family="ice40", array="logic"), Cells(family="ice40", array="pair")])
+def test_multipliers_that_the_chip_has_not_are_refused(cells):
+    with pytest.raises(ValueError, match="there is no array of '(logic|pair)' multipliers for ice40"):
+        SystolicArray(fabric=fabric_of((2, 2), weight_bits=8), cells=cells)
