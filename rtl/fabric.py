@@ -7,6 +7,7 @@ from .accumulate.accumulators import Accumulators
 from .contract.fabric import Fabric
 from .dma.dma import DMA
 from .feeder.feeder import Feeder
+from .lean import LeanFabric
 from .link.axi import AXI4, AXI4Lite
 from .link.registers import Registers
 from .memory.activation import ActivationMemory
@@ -21,7 +22,7 @@ class FabricTop(wiring.Component):
     """Runs a program that lies in the memory at ``m_axi``, when the registers at ``s_axil`` say so.
 
     One clock domain, "sync". Between runs and after a fault the sequencer resets everything but the
-    registers, itself and the contents of the memories.
+    registers, itself and the contents of the memories. With ``shared_words`` it is LeanFabric.
 
     Parameters
     ----------
@@ -34,24 +35,34 @@ class FabricTop(wiring.Component):
     s_axil : ``In(AXI4Lite())``
         The registers of rtl/contract/registers.py.
     m_axi : ``Out(AXI4(data_bytes=bus_bytes))``
+    s_axi : ``In(AXI4(data_bytes=bus_bytes))``
+        Only with ``shared_words``: the shared memory.
     """
 
     def __init__(self, *, fabric: Fabric, cells: Cells = PORTABLE):
         self.fabric = fabric
         self.cells = cells
-        super().__init__({"s_axil": In(AXI4Lite()), "m_axi": Out(AXI4(data_bytes=fabric.bus_bytes))})
+        bus = AXI4(data_bytes=fabric.bus_bytes)
+        super().__init__({"s_axil": In(AXI4Lite()), "m_axi": Out(bus),
+                          **({"s_axi": In(bus)} if fabric.shared_words else {})})
 
     def elaborate(self, platform):
         m = Module()
         fabric = self.fabric
+        if fabric.shared_words:
+            m.submodules.lean = lean = LeanFabric(fabric=fabric, cells=self.cells)
+            for mine, its in ((self.s_axil, lean.s_axil), (self.s_axi, lean.s_axi)):
+                connect(m, flipped(mine), its)
+            connect(m, lean.m_axi, flipped(self.m_axi))
+            return m
         registers, sequencer = Registers(fabric=fabric), Sequencer(fabric=fabric)
-        am = ActivationMemory(fabric=fabric, clients=4)
-        wm, pm = weight_memory(fabric), parameter_memory(fabric)
+        am = ActivationMemory(fabric=fabric, clients=4, cells=self.cells)
+        wm, pm = weight_memory(fabric, self.cells), parameter_memory(fabric, self.cells)
         dma = DMA(fabric=fabric, am_read_latency=am.LATENCY_ACCESS, am_write_latency=am.LATENCY_WRITE)
-        feeder, array = Feeder(fabric=fabric), SystolicArray(fabric=fabric)
+        feeder, array = Feeder(fabric=fabric), SystolicArray(fabric=fabric, cells=self.cells)
         accumulators = Accumulators(fabric=fabric)
         post = PostProcess(fabric=fabric, pm_latency=WideMemory.LATENCY_READ, read_latency=am.LATENCY_ACCESS,
-                           write_latency=am.LATENCY_WRITE)
+                           write_latency=am.LATENCY_WRITE, cells=self.cells)
 
         m.submodules.registers = registers
         m.submodules.sequencer = sequencer

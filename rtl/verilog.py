@@ -16,11 +16,13 @@ from amaranth.lib import wiring
 from .contract.errors import ToolError
 from .contract.fabric import Fabric
 from .fabric import FabricTop
+from .primitives.cells import PORTABLE, Cells
+from .verilog_header import verilog_header
 
 MODULE = "celosia_fabric"
 """Name of the top module; all others are named ``celosia_fabric.…``."""
 
-PASSES = ("proc -noopt", "opt_expr", "opt_clean", "memory_collect")
+PASSES = ("proc -noopt", "opt_expr", "opt_clean -purge", "memory_collect")
 YOSYS = """
 import sys
 from pyosys import libyosys
@@ -35,8 +37,8 @@ YOSYS_SECONDS = 600
 MEMORY = re.compile(r"^  reg (?:\[\d+:0\] )?(?P<name>\S+) \[(?P<last>\d+):0\];\n", re.MULTILINE)
 
 
-def fabric_ports(top: FabricTop) -> dict[str, tuple[object, PortDirection]]:
-    """Every port under its AMBA name with one underscore: ``s_axil_awaddr`` … ``m_axi_rready``."""
+def ports_of(top: wiring.Component) -> dict[str, tuple[object, PortDirection]]:
+    """Every port under its path joined with underscores: ``s_axil_awaddr`` … ``m_axi_rready`` on a fabric."""
     ports = {}
     for path, member, value in top.signature.flatten(top):
         signal = value.as_value() if isinstance(value, ValueCastable) else value
@@ -45,18 +47,22 @@ def fabric_ports(top: FabricTop) -> dict[str, tuple[object, PortDirection]]:
     return ports
 
 
-def fabric_rtlil(fabric: Fabric) -> str:
-    """The fabric in Yosys' own format: module ``celosia_fabric``, ports ``clk``, ``rst`` and fabric_ports.
+def component_rtlil(top: wiring.Component, *, name: str) -> str:
+    """A component in Yosys' own format: module ``name``, ports ``clk``, ``rst`` and ports_of.
 
-    The memories have no initial contents here.
+    Memories that start with zeros have no initial contents here.
     """
     with _quick_export():
-        top = FabricTop(fabric=fabric)
-        return rtlil.convert(top, name=MODULE, ports=fabric_ports(top), emit_src=False)
+        return rtlil.convert(top, name=name, ports=ports_of(top), emit_src=False)
 
 
-def fabric_verilog(fabric: Fabric) -> str:
-    """The fabric as one Verilog text, its hierarchy kept.
+def fabric_rtlil(fabric: Fabric, *, cells: Cells = PORTABLE) -> str:
+    """The fabric as component_rtlil gives it, module ``celosia_fabric``."""
+    return component_rtlil(FabricTop(fabric=fabric, cells=cells), name=MODULE)
+
+
+def fabric_verilog(fabric: Fabric, *, cells: Cells = PORTABLE) -> str:
+    """The fabric as one Verilog text, its hierarchy kept, with a comment at its head that says how to use it.
 
     Module ``celosia_fabric``: ``clk``, synchronous ``rst`` (active high), an AXI4-Lite subordinate
     ``s_axil_*`` and an AXI4 manager ``m_axi_*``. In simulation the memories start with zeros, as they do in
@@ -67,9 +73,12 @@ def fabric_verilog(fabric: Fabric) -> str:
     ToolError
         If Yosys is missing or fails; says what it said.
     """
+    top = FabricTop(fabric=fabric, cells=cells)
+    ports = {name: (direction is PortDirection.Input, len(signal))
+             for name, (signal, direction) in ports_of(top).items()}
     with tempfile.TemporaryDirectory() as folder:
         source, verilog = Path(folder, "fabric.il"), Path(folder, "fabric.v")
-        source.write_text(fabric_rtlil(fabric))
+        source.write_text(component_rtlil(top, name=MODULE))
         commands = f"read_rtlil {source}", *PASSES, f"write_verilog -noattr {verilog}"
         try:
             subprocess.run([sys.executable, "-c", YOSYS, *commands], timeout=YOSYS_SECONDS, check=True,
@@ -78,7 +87,8 @@ def fabric_verilog(fabric: Fabric) -> str:
             said = "\n".join(str(error.stdout or "").strip().splitlines()[-5:])
             raise ToolError(f"Yosys did not turn the fabric into Verilog ({error}); is pyosys installed "
                             f"(pip install pyosys)? The end of what it said:\n{said}") from error
-        return MEMORY.sub(_start_with_zeros, verilog.read_text())
+        text = MEMORY.sub(_start_with_zeros, verilog.read_text())
+    return verilog_header(fabric, module=MODULE, ports=ports) + text
 
 
 def _start_with_zeros(declaration: re.Match[str]) -> str:

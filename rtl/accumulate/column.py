@@ -78,6 +78,7 @@ class Column(wiring.Component):
         sum_s2 = Signal.like(self.i_psum)
         sum_s3 = Signal.like(self.i_psum, reset_less=True)
         sum_s4 = Signal.like(self.i_psum, reset_less=True)
+        again_s2, maximum_s2 = Signal(), Signal()
         m.d.sync += [tags_s1.eq(self.i_tags), tags_s2.eq(tags_s1), tags_s3.eq(tags_s2)]
         m.d.comb += self.o_tags.eq(tags_s1)
 
@@ -93,13 +94,16 @@ class Column(wiring.Component):
             m.d.sync += stored_s2.eq(sum_s4)
         with m.Else():
             m.d.sync += stored_s2.eq(read.data)
+        m.d.sync += [
+            again_s2.eq(tags_s1.again_1 & ~tags_s1.first), maximum_s2.eq(tags_s1.maximum & ~tags_s1.first)]
 
         # Edge t+2 -> t+3: add, or keep the greater. Here sum_s3 is of the pixel before.
-        again = tags_s2.again_1 & ~tags_s2.first
+        # The difference's sign compares in a carry chain, as the sum is made in one.
         held_s2 = Signal.like(self.i_psum)
-        m.d.comb += held_s2.eq(Mux(again, sum_s3, stored_s2))
-        with m.If(tags_s2.maximum & ~tags_s2.first):
-            m.d.comb += sum_s2.eq(Mux(held_s2 > psum_s2, held_s2, psum_s2))
+        less_s2 = (held_s2 - psum_s2)[-1]
+        m.d.comb += held_s2.eq(Mux(again_s2, sum_s3, stored_s2))
+        with m.If(maximum_s2):
+            m.d.comb += sum_s2.eq(Mux(less_s2, psum_s2, held_s2))
         with m.Else():
             m.d.comb += sum_s2.eq(held_s2 + psum_s2)
         m.d.sync += [sum_s3.eq(sum_s2), sum_s4.eq(sum_s3)]

@@ -4,6 +4,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+SHORT = 64
+"""Depth up to which the RAMs are of LUTs, where a chip has such: block RAMs are too few to be half empty."""
+
 
 class ResultWrite(wiring.Signature):
     """A column (Out) writes its part of a result: ``valid`` pulses with the slot and the sum."""
@@ -70,6 +73,7 @@ class ResultFifo(wiring.Component):
         m = Module()
         results = self.results
         level = Signal(range(self._depth + 1))  # results in RAM that all columns have written
+        some = Signal()  # there are such
         front = Signal(range(self._depth))  # slot of the oldest
         fetched = Signal()  # the RAM's outputs hold a result
         fetch = Signal()
@@ -80,10 +84,11 @@ class ResultFifo(wiring.Component):
 
         m.d.comb += [
             move.eq(fetched & (~results.valid | results.ready)),
-            fetch.eq((level != 0) & (~fetched | move)),
+            fetch.eq(some & (~fetched | move)),
         ]
         m.d.sync += [
             level.eq(level + self.write[-1].valid - fetch),
+            some.eq(self.write[-1].valid | (level > 1) | (some & ~fetch)),
             fetched.eq(fetch | (fetched & ~move)),
             results.valid.eq(move | (results.valid & ~results.ready)),
             self.credit.eq(fetch),
@@ -93,10 +98,13 @@ class ResultFifo(wiring.Component):
         with m.If(fetch):
             m.d.sync += front.eq(after(front))
 
+        attributes = {"no_rw_check": 1}  # a slot is never written while it is read
+        if self._depth <= SHORT:
+            attributes["ram_style"] = "distributed"
         for column, write in enumerate(self.write):
             m.submodules[f"memory_{column}"] = memory = Memory(
                 shape=write.data.shape(), depth=self._depth, init=[],
-                attrs={"no_rw_check": 1})  # a slot is never written while it is read
+                attrs=attributes)
             port = memory.write_port()
             m.d.comb += [port.en.eq(write.valid), port.addr.eq(write.slot), port.data.eq(write.data)]
             port = memory.read_port()

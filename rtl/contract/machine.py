@@ -10,8 +10,8 @@ from .fabric import PARAMETER_BYTES, TABLE_BYTES, Fabric
 from .isa import TOKEN_MAX, Instruction, Unit
 
 Bytes = npt.NDArray[np.uint8]
-Tile = tuple[npt.NDArray[np.int16], npt.NDArray[np.int64]]
-"""Weights int16[R, C] of weight_bits bits, and the offset of each row."""
+Tile = tuple[npt.NDArray[np.int16] | npt.NDArray[np.int8], npt.NDArray[np.int64]]
+"""Weights [R, C] of weight_bits bits, and the offset of each row."""
 
 
 class Machine:
@@ -21,12 +21,15 @@ class Machine:
     ----------
     fabric : Fabric
     dram : uint8 array
-        The memory behind the AXI port; shared, not copied.
+        The memory that the AXI port reaches from address 0 on; shared, not copied. With ``shared_words`` it
+        starts with the memory for everything, which then is the activation, weight and parameter memory.
+    rom : uint8 array
+        What the port reaches from ``rom_base`` on; shared, not copied, and never written.
 
     Attributes
     ----------
     am : int8[R * am_words]
-    wm : int16[wm_words, C], of weight_bits bits
+    wm : int16[wm_words, C], of weight_bits bits (int8 where memory is shared)
     pm : uint8[pm_words, PARAMETER_BYTES]
     tables : uint8[tables, TABLE_BYTES]
     acc : int64[acc_depth, C]
@@ -34,12 +37,29 @@ class Machine:
     results : queue of int64[pixels, C]
     """
 
-    def __init__(self, fabric: Fabric, dram: Bytes):
+    am: npt.NDArray[np.int8]
+    wm: npt.NDArray[np.int16] | npt.NDArray[np.int8]
+    pm: npt.NDArray[np.uint8]
+
+    def __init__(self, fabric: Fabric, dram: Bytes, rom: Bytes | None = None):
         self.fabric = fabric
         self.dram = dram
-        self.am = np.zeros(fabric.am_bytes, np.int8)
-        self.wm = np.zeros((fabric.wm_words, fabric.cols), np.int16)
-        self.pm = np.zeros((fabric.pm_words, PARAMETER_BYTES), np.uint8)
+        self.rom = np.zeros(0, np.uint8) if rom is None else rom
+        if fabric.shared_words:
+            shared = dram[: fabric.am_bytes]
+            if len(shared) < fabric.am_bytes or not shared.flags.c_contiguous:
+                raise ValueError(
+                    f"a fabric whose memory of {fabric.am_bytes} bytes serves for everything has it at the "
+                    f"start of the DRAM, which has {len(dram)}"
+                )
+            self.am = shared.view(np.int8)
+            self.wm = self.am.reshape(fabric.wm_words, fabric.cols)
+            records = shared[: fabric.pm_words * fabric.parameter_words * fabric.rows]
+            self.pm = records.reshape(fabric.pm_words, -1)[:, :PARAMETER_BYTES]
+        else:
+            self.am = np.zeros(fabric.am_bytes, np.int8)
+            self.wm = np.zeros((fabric.wm_words, fabric.cols), np.int16)
+            self.pm = np.zeros((fabric.pm_words, PARAMETER_BYTES), np.uint8)
         self.tables = np.zeros((fabric.tables, TABLE_BYTES), np.uint8)
         self.acc = np.zeros((fabric.acc_depth, fabric.cols), np.int64)
         self.tiles: deque[Tile] = deque()
@@ -101,21 +121,33 @@ class Machine:
         self._inside(instruction, place, len(self.am), "activation memory")
         self.am[place] = data
 
+    def memory(self, start: int, count: int) -> Bytes | None:
+        """Bytes as the memory port reads them; None if some of them do not exist."""
+        if self.fabric.rom_base and start >= self.fabric.rom_base:
+            start -= self.fabric.rom_base
+            return self.rom[start : start + count] if start + count <= len(self.rom) else None
+        return self.dram[start : start + count] if start + count <= len(self.dram) else None
+
     def read_dram(self, instruction: Instruction, start: int, count: int) -> Bytes:
-        self.require(
-            instruction,
-            start + count <= len(self.dram),
-            f"bytes {start} to {start + count - 1} of a DRAM of {len(self.dram)}",
-        )
-        return self.dram[start : start + count]
+        data = self.memory(start, count)
+        if data is None:
+            self.require(instruction, False, f"bytes {start} to {start + count - 1} of {self._behind_port()}")
+        assert data is not None
+        return data
 
     def write_dram(self, instruction: Instruction, start: int, data: Bytes) -> None:
-        self.require(
-            instruction,
-            start + len(data) <= len(self.dram),
-            f"bytes {start} to {start + len(data) - 1} of a DRAM of {len(self.dram)}",
-        )
-        self.dram[start : start + len(data)] = data
+        end = start + len(data)
+        if end > len(self.dram):
+            what = f"bytes {start} to {end - 1} of {self._behind_port()}"
+            base = self.fabric.rom_base
+            readable = base and base <= start and end <= base + len(self.rom)
+            self.require(instruction, False, f"{what}: they can only be read" if readable else what)
+        self.dram[start:end] = data
+
+    def _behind_port(self) -> str:
+        """What the memory port reaches, in words."""
+        rom = f" and {len(self.rom)} from {self.fabric.rom_base:#x} on" if self.fabric.rom_base else ""
+        return f"a DRAM of {len(self.dram)}{rom}"
 
     def take_results(self, instruction: Instruction, count: int) -> npt.NDArray[np.int64]:
         """The next ``count`` pixels of the result FIFO, int64[count, C]."""

@@ -31,26 +31,50 @@ PRESETS: dict[str, Fabric] = {
         Fabric(
             name="sim32x16", rows=32, am_words=8192, wm_words=49152, pm_words=4096, fifo_depth=1024
         ),
+        # One memory of 128 KiB for everything; constants and instructions in 16 MiB of flash behind 2**24.
         Fabric(
             name="icebreaker",
             rows=4,
             cols=4,
-            am_words=12288,
-            wm_words=20480,
-            pm_words=768,
-            acc_depth=64,
-            fifo_depth=16,
+            lanes=1,
+            am_words=32768,
+            wm_words=32768,
+            pm_words=6553,
+            acc_depth=255,
+            fifo_depth=256,
             acc_width=24,
             weight_bits=8,
             line_depth=0,
             tables=1,
             ties_to_even=False,
             bus_bytes=4,
-            queue_depth=1,
+            max_burst=16,
+            queue_depth=3,
             outstanding=1,
             profile_layers=0,
+            shared_words=32768,
+            rom_base=(1 << 24) + (1 << 20),  # in front of it the flash holds the bitstream
         ),
-        Fabric(name="ulx3s_85f", rows=16, cols=16, am_words=6144, wm_words=14336, bus_bytes=4),
+        # 197 of 208 block RAMs: delays of up to 128 pixels are of LUTs. The array's multipliers are of logic,
+        # the 8 lanes take 72 of 156 multiplier cells; 16 lanes would save an eighth of the cycles, and leave
+        # the router no room. The memory has 2 bytes a cycle: two long bursts at a time, so that no
+        # instruction waits behind many.
+        Fabric(
+            name="ulx3s_85f",
+            lanes=8,
+            am_words=4096,
+            wm_words=16384,
+            pm_words=2048,
+            fifo_depth=64,
+            acc_width=24,
+            weight_bits=8,
+            line_depth=128,
+            bus_bytes=4,
+            max_burst=32,
+            outstanding=2,
+            queue_depth=8,
+            profile_layers=32,
+        ),
         Fabric(
             name="ulx3s_25f",
             rows=8,

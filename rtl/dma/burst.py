@@ -31,7 +31,8 @@ class BurstSplitter(wiring.Component):
     block or with its command, so it crosses no 4 KB boundary either, and no adder sits between ``burst`` and
     the next one: the block number counts up and the number of blocks left counts down.
 
-    A burst per cycle; the first one a cycle after its command. ``command.ready`` depends on ``burst.ready``.
+    A burst per cycle; the first one a cycle after its command. The next command is taken a cycle after the
+    last burst of one has left: whether that can is decided late, and is not to go any further.
 
     Parameters
     ----------
@@ -78,10 +79,11 @@ class BurstSplitter(wiring.Component):
             burst.p.address.eq(Cat(Const(0, beat_bits), first, block)),
             burst.p.len.eq(Mux(single, end[:block_bits], block_beats - 1) - first),
             burst.p.last.eq(single & marked),
-            command.ready.eq(~active | (burst.ready & single)),
+            command.ready.eq(~active),
         ]
         with m.If(burst.ready & active):
-            m.d.sync += [block.eq(block + 1), first.eq(0), blocks_left.eq(blocks_left - 1)]
+            m.d.sync += [
+                active.eq(~single), block.eq(block + 1), first.eq(0), blocks_left.eq(blocks_left - 1)]
         with m.If(command.ready):
             m.d.sync += [
                 active.eq(command.valid & (command.p.bytes != 0)),

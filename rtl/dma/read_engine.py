@@ -88,12 +88,13 @@ class ReadEngine(wiring.Component):
 
         # Room of the fetch FIFO that belongs to beats in it or on their way.
         reserved = Signal(range(FETCH_BURSTS * longest + 1))
+        reserves = Signal(range(longest + 1))  # a cycle late
         open_bursts = Signal(range(fabric.outstanding + 1))
 
-        choose_fetch = Signal()
+        choose_fetch, fetched = Signal(), Signal()
         issue = Signal()
         m.d.comb += [
-            choose_fetch.eq(fetch.burst.valid & (reserved <= (FETCH_BURSTS - 1) * longest)),
+            choose_fetch.eq(fetch.burst.valid & (reserved <= (FETCH_BURSTS - 1) * longest) & ~fetched),
             issue.eq((choose_fetch | load.burst.valid) & owners.i.ready & (open_bursts != fabric.outstanding)
                      & (self.ar.ready | ~self.ar.valid) & ~self.abort),
             fetch.burst.ready.eq(issue & choose_fetch),
@@ -126,8 +127,9 @@ class ReadEngine(wiring.Component):
         ]
         m.d.sync += [
             open_bursts.eq(open_bursts + issue - burst_done),
-            reserved.eq(reserved + Mux(issue & choose_fetch, fetch.burst.p.len + 1, 0)
-                        - (self.fetch_data.valid & self.fetch_data.ready)),
+            fetched.eq(issue & choose_fetch),
+            reserves.eq(Mux(issue & choose_fetch, fetch.burst.p.len + 1, 0)),
+            reserved.eq(reserved + reserves - (self.fetch_data.valid & self.fetch_data.ready)),
             self.fault.valid.eq(taken & (self.r.p.resp != RESP_OKAY)),
             self.fault.code.eq(Fault.READ_RESPONSE),
             self.fault.address.eq(owners.o.p.address),

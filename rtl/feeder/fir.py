@@ -45,12 +45,14 @@ class FirWalk:
         self._line = Countdown(m, PIXEL_COUNT_BITS, name="fir_line")  # in the line of the outputs
         self._stride_x, self._stride_y = [Countdown(m, 4, name=name) for name in ("stride_x", "stride_y")]
         self._has_warm, self._has_tail = Signal(name="has_warm"), Signal(name="has_tail")
-        self._warming, self._trailing = Signal(name="warming"), Signal(name="trailing")
+        # Before the sums, among them, behind them: one of three.
+        self._warming, self._summing, self._trailing = [
+            Signal(name=name) for name in ("warming", "summing", "trailing")]
         self._hit_x, self._hit_y = Signal(name="hit_x"), Signal(name="hit_y")  # an output, say the strides
         self._row_done = Signal(name="row_done")  # the line's last output is behind
         self._row_ends, self._sums_end = Signal(name="row_ends"), Signal(name="sums_end")
         m.d.comb += [
-            self.output.eq(~self._warming & ~self._trailing & self._hit_x & self._hit_y),
+            self.output.eq(self._summing & self._hit_x & self._hit_y),
             self._row_ends.eq(self.output & x.last),
             self._sums_end.eq(self._row_ends & y.last),
             self.pass_ends.eq(Mux(self._has_tail, self._trailing & self._tail.last, self._sums_end)),
@@ -60,12 +62,15 @@ class FirWalk:
     def start(self, instruction: Any) -> None:
         """Take over the fields of a Stream, in FIR mode or not."""
         ring = (instruction.line - instruction.taps)[:PIXEL_COUNT_BITS]
-        tail = instruction.groups * instruction.taps - 1
+        # groups * taps, which are no multiplier's worth.
+        taps, groups = instruction.taps, instruction.groups
+        tail = Mux(groups[0], taps, 0) + Mux(groups[1], taps << 1, 0) - 1
         self._m.d.sync += [
             self.mode.fir.eq(instruction.fir), self.mode.taps.eq(instruction.taps),
             self.mode.groups.eq(instruction.groups), self.mode.ring.eq(ring),
             self._has_warm.eq(instruction.groups > 1), self._warming.eq(instruction.groups > 1),
-            self._has_tail.eq(tail != 0),
+            self._summing.eq(instruction.groups <= 1),
+            self._has_tail.eq((groups != 1) | (taps != 1)),
         ]
         self._warm.start(Mux(instruction.groups[0], ring << 1, ring))  # of 3 groups, or of 2
         self._tail.start(tail)
@@ -81,7 +86,7 @@ class FirWalk:
         self._place.step()
         with m.If(self._warming):
             self._warm.step()
-            m.d.sync += self._warming.eq(~self._warm.last)
+            m.d.sync += [self._warming.eq(~self._warm.last), self._summing.eq(self._warm.last)]
         with m.Elif(self._trailing):
             self._tail.step()
         with m.Else():
@@ -90,7 +95,7 @@ class FirWalk:
             m.d.sync += [
                 self._hit_x.eq(self._stride_x.last & ~self._row_done & ~self._row_ends),
                 self._row_done.eq(self._row_done | self._row_ends),
-                self._trailing.eq(self._sums_end),
+                self._trailing.eq(self._sums_end), self._summing.eq(~self._sums_end),
             ]
             with m.If(self._line.last):
                 self._stride_x.restart()
@@ -101,7 +106,7 @@ class FirWalk:
             self._line.restart()
             self._stride_x.restart()
             self._stride_y.restart()
-            m.d.sync += self._warming.eq(self._has_warm)
+            m.d.sync += [self._warming.eq(self._has_warm), self._summing.eq(~self._has_warm)]
             self._begin_sums()
 
     def _begin_sums(self) -> None:

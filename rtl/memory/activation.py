@@ -1,11 +1,12 @@
 """Activation memory: R byte-wide banks; the feeder has one port of each, everyone else shares the other."""
 from amaranth import Cat, EnableInserter, Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In
 from amaranth.utils import ceil_log2
 
 from ..contract.fabric import Fabric
+from ..primitives.cells import PORTABLE, Cells
+from ..primitives.memory import TrueDualPort
 from ..signatures import AMAccessPort, AMReadPort, am_request
 from .arbiter import RoundRobin
 from .delay import delay
@@ -36,6 +37,8 @@ class ActivationMemory(wiring.Component):
     fabric : Fabric
     clients : int
         Users of port B, at least 1.
+    cells : Cells
+        What the chip builds it from.
 
     Members
     -------
@@ -50,14 +53,14 @@ class ActivationMemory(wiring.Component):
         If there is no client.
     """
 
-    LATENCY_READ = 2
-    LATENCY_WRITE = 1 + Rotator.LATENCY + 1
+    LATENCY_READ = TrueDualPort.LATENCY_READ
+    LATENCY_WRITE = 1 + Rotator.LATENCY + TrueDualPort.LATENCY_WRITE
     LATENCY_ACCESS = 1 + Rotator.LATENCY + LATENCY_READ + Rotator.LATENCY
 
-    def __init__(self, *, fabric: Fabric, clients: int):
+    def __init__(self, *, fabric: Fabric, clients: int, cells: Cells = PORTABLE):
         if clients < 1:
             raise ValueError(f"clients is {clients}; port B needs at least 1")
-        self.fabric = fabric
+        self.fabric, self.cells = fabric, cells
         super().__init__({
             "feeder": In(AMReadPort(fabric)),
             "access": In(AMAccessPort(fabric)).array(clients),
@@ -106,27 +109,22 @@ class ActivationMemory(wiring.Component):
         m.submodules.gather = EnableInserter(read_s5 | read_s6)(gather)
         m.d.comb += gather.i_amount.eq(delay(m, lane_s1, Rotator.LATENCY + self.LATENCY_READ, name="lane_s1"))
         for bank in range(rows):
-            m.submodules[f"bank_{bank}"] = memory = Memory(shape=8, depth=self.fabric.am_words, init=[])
-            port_a = memory.read_port()
-            # Port B of the RAM has one address: its read and its write half share it and never act together.
-            port_b_read, port_b_write = memory.read_port(), memory.write_port()
-            word_s3, byte_s5 = Signal(word_bits, name=f"word_s3_{bank}"), Signal(8, name=f"byte_s5_{bank}")
+            m.submodules[f"bank_{bank}"] = memory = TrueDualPort(
+                depth=self.fabric.am_words, width=8, family=self.cells.family)
+            word_s3, writes_s3 = Signal(word_bits, name=f"word_s3_{bank}"), Signal(name=f"writes_s3_{bank}")
             m.d.comb += [
-                port_b_read.addr.eq(word_s3),
-                port_b_read.en.eq(read_s3),
-                port_b_write.addr.eq(word_s3),
-                port_b_write.en.eq(write_s3 & scatter.o_lanes[bank][8]),
-                port_b_write.data.eq(scatter.o_lanes[bank][:8]),
-                gather.i_lanes[bank].eq(byte_s5),
-                port_a.addr.eq(self.feeder.word[bank]),
+                writes_s3.eq(write_s3 & scatter.o_lanes[bank][8]),
+                memory.i_b_address.eq(word_s3),
+                memory.i_b_enable.eq(read_s3 | writes_s3),
+                memory.i_b_write.eq(writes_s3),
+                memory.i_b_data.eq(scatter.o_lanes[bank][:8]),
+                # Edges t+3 -> t+5 at port B, t -> t+2 at port A.
+                gather.i_lanes[bank].eq(memory.o_b_data),
+                memory.i_a_address.eq(self.feeder.word[bank]),
+                self.feeder.data[bank].eq(memory.o_a_data),
             ]
-            m.d.sync += [
-                # Edge t+2 -> t+3: the word of this bank.
-                word_s3.eq(Mux(wants_next_s2[bank], next_s2, word_s2)),
-                # Edge t+4 -> t+5 at port B, t+1 -> t+2 at port A: out of the RAM, whose own output is slow.
-                byte_s5.eq(port_b_read.data),
-                self.feeder.data[bank].eq(port_a.data),
-            ]
+            # Edge t+2 -> t+3: the word of this bank.
+            m.d.sync += word_s3.eq(Mux(wants_next_s2[bank], next_s2, word_s2))
         for access in self.access:
             m.d.comb += access.data.eq(gather.o_lanes)
         return m

@@ -1,10 +1,11 @@
 """Memories of wide words, written by the DMA and read by one unit: weights and parameters."""
 from amaranth import Module
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In
 
 from ..contract.fabric import PARAMETER_BYTES, PM_ADDRESS_BITS, WM_ADDRESS_BITS, Fabric
+from ..primitives.cells import PORTABLE, Cells
+from ..primitives.memory import TrueDualPort
 from ..signatures import PMReadPort, WideWritePort, WMReadPort
 
 
@@ -30,6 +31,8 @@ class WideMemory(wiring.Component):
         Width of both addresses.
     read : wiring.Signature
         WMReadPort, PMReadPort or a like one.
+    cells : Cells
+        What the chip builds it from.
 
     Members
     -------
@@ -37,11 +40,12 @@ class WideMemory(wiring.Component):
     read : ``In(read)``
     """
 
-    LATENCY_READ = 2
-    LATENCY_WRITE = 1
+    LATENCY_READ = TrueDualPort.LATENCY_READ
+    LATENCY_WRITE = TrueDualPort.LATENCY_WRITE
 
-    def __init__(self, *, depth: int, width: int, address_bits: int, read: wiring.Signature):
-        self.depth, self.width = depth, width
+    def __init__(self, *, depth: int, width: int, address_bits: int, read: wiring.Signature,
+                 cells: Cells = PORTABLE):
+        self.depth, self.width, self.cells = depth, width, cells
         super().__init__({
             "write": In(WideWritePort(address_bits=address_bits, width=width)),
             "read": In(read),
@@ -49,24 +53,24 @@ class WideMemory(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.memory = memory = Memory(shape=self.width, depth=self.depth, init=[])
-        write, read = memory.write_port(), memory.read_port()
+        m.submodules.memory = memory = TrueDualPort(
+            depth=self.depth, width=self.width, family=self.cells.family)
         m.d.comb += [
-            write.addr.eq(self.write.address), write.data.eq(self.write.data), write.en.eq(self.write.enable),
-            read.addr.eq(self.read.address), read.en.eq(self.read.enable),
+            memory.i_a_address.eq(self.read.address), memory.i_a_enable.eq(self.read.enable),
+            self.read.data.eq(memory.o_a_data),
+            memory.i_b_address.eq(self.write.address), memory.i_b_data.eq(self.write.data),
+            memory.i_b_enable.eq(self.write.enable), memory.i_b_write.eq(self.write.enable),
         ]
-        # Edge t+1 -> t+2: out of the RAM, whose own output is slow.
-        m.d.sync += self.read.data.eq(read.data)
         return m
 
 
-def weight_memory(fabric: Fabric) -> WideMemory:
+def weight_memory(fabric: Fabric, cells: Cells = PORTABLE) -> WideMemory:
     """The memory of wm_words words, one weight for each column."""
     return WideMemory(depth=fabric.wm_words, width=fabric.cols * fabric.weight_bits,
-                      address_bits=WM_ADDRESS_BITS, read=WMReadPort(fabric))
+                      address_bits=WM_ADDRESS_BITS, read=WMReadPort(fabric), cells=cells)
 
 
-def parameter_memory(fabric: Fabric) -> WideMemory:
+def parameter_memory(fabric: Fabric, cells: Cells = PORTABLE) -> WideMemory:
     """The memory of pm_words parameter records."""
     return WideMemory(depth=fabric.pm_words, width=8 * PARAMETER_BYTES, address_bits=PM_ADDRESS_BITS,
-                      read=PMReadPort())
+                      read=PMReadPort(), cells=cells)

@@ -4,5 +4,5 @@ from amaranth.hdl import Value
 
 
 def clamp(value: Value, low: Value, high: Value) -> Value:
-    """``value`` within ``low <= high``; both comparisons at once, then one choice."""
-    return Mux(value > high, high, Mux(value < low, low, value))
+    """``value`` within ``low <= high``; both comparisons at once, in carry chains, then one choice."""
+    return Mux((high - value)[-1], high, Mux((value - low)[-1], low, value))

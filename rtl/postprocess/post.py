@@ -8,6 +8,7 @@ from amaranth.utils import ceil_log2
 from ..contract.fabric import TABLE_ADDRESS_BITS, Fabric
 from ..contract.isa import Post, Unit
 from ..memory.delay import delay
+from ..primitives.cells import PORTABLE, Cells
 from ..signatures import (
     Address,
     AMAccessPort,
@@ -41,11 +42,11 @@ class PostProcess(wiring.Component):
     in a buffer beside the lanes. Requests at both memory ports may be refused for as long as the memory
     likes::
 
-        cycle   e        e+1        e+3          e+15     e+17            e+23     e+25
-        plain   enters   multiply   requantise   table    buffer (LATENCY_PLAIN = 19)
-        add     enters              requantise   adder                    table    buffer (LATENCY_ADD = 27)
+        cycle   e        e+1        e+3          e+15     e+18            e+23     e+26
+        plain   enters   multiply   requantise   table    buffer (LATENCY_PLAIN = 20)
+        add     enters              requantise   adder                    table    buffer (LATENCY_ADD = 28)
 
-    The latencies are those to ``write.request``; on a fabric without tables both are 2 less. Sustained rate:
+    The latencies are those to ``write.request``; on a fabric without tables both are 3 less. Sustained rate:
     one group per cycle, as long as the memory port, which an operand uses as well, keeps up.
 
     An instruction with n records (its channels', and one of an add or a product) is accepted when the first
@@ -74,6 +75,8 @@ class PostProcess(wiring.Component):
         Cycles from a taken read to its data at the ``other`` port, 1 to READ_LATENCY_MAX.
     write_latency : int
         Cycles until a taken write is visible, at least 1.
+    cells : Cells
+        What the chip builds it from.
 
     Members
     -------
@@ -105,13 +108,14 @@ class PostProcess(wiring.Component):
     LATENCY_TABLE_WRITE = 1 + TableLookup.LATENCY_WRITE
     READ_LATENCY_MAX = LATENCY_LANES + 1 - LATENCY_BUFFER
 
-    def __init__(self, *, fabric: Fabric, pm_latency: int = 2, read_latency: int, write_latency: int):
+    def __init__(self, *, fabric: Fabric, pm_latency: int = 2, read_latency: int, write_latency: int,
+                 cells: Cells = PORTABLE):
         if not 1 <= read_latency <= self.READ_LATENCY_MAX:
             raise ValueError(f"read_latency is {read_latency}; operands must come within 1 to "
                              f"{self.READ_LATENCY_MAX} cycles to meet their values")
         if write_latency < 1:
             raise ValueError(f"write_latency is {write_latency}; it must be at least 1")
-        self.fabric = fabric
+        self.fabric, self.cells = fabric, cells
         self.pm_latency, self.read_latency, self.write_latency = pm_latency, read_latency, write_latency
         self.LATENCY_TABLE = TableLookup.LATENCY if fabric.tables else 0
         self.LATENCY_PLAIN = self.LATENCY_LANES + self.LATENCY_TABLE + self.LATENCY_BUFFER
@@ -141,6 +145,7 @@ class PostProcess(wiring.Component):
         # Coming waits for its predecessor's last group to become now, and its records are on the way or here
         # until it is opened.
         coming, now = Signal(layout), Signal(layout)
+        combines = Signal()  # now adds or multiplies
         waiting, unopened = Signal(), Signal()
         busy, loading, starting = Signal(), Signal(), Signal()
         # The first group of now may enter in the next cycle; its last one enters.
@@ -160,7 +165,8 @@ class PostProcess(wiring.Component):
         with m.If(opening):
             m.d.sync += unopened.eq(0)
         with m.If(advancing):
-            m.d.sync += [now.eq(coming), busy.eq(1), waiting.eq(0)]
+            m.d.sync += [
+                now.eq(coming), combines.eq(coming.add | coming.multiply), busy.eq(1), waiting.eq(0)]
         with m.If(accepted):
             m.d.sync += [coming.eq(offered), waiting.eq(1), unopened.eq(1)]
 
@@ -173,20 +179,20 @@ class PostProcess(wiring.Component):
                 each.i_x_count.eq(now.x_count), each.i_y_count.eq(now.y_count),
                 each.i_channels.eq(now.channels),
             ]
-        combines = now.add | now.multiply
         m.d.comb += [walk.i_start.eq(starting), other_walk.i_start.eq(starting & combines)]
 
         # ---- Operands, ahead of their groups: as many as the buffer beside the lanes takes.
         round_trip = 1 + self.LATENCY_LANES + 1
         m.submodules.operands = operands = SyncFIFOBuffered(width=8 * lanes, depth=buffer_depth(round_trip))
         operand_room = Signal(range(operands.depth + 1), init=operands.depth)
+        operand_free = Signal(init=1)  # there is some; as of the other counts, a register says so
         # Operands that groups may enter for: granted for an add, which come in time; else those that came.
-        operand_ready = Signal(range(operands.depth + 1))
+        operand_ready, operand_some = Signal(range(operands.depth + 1)), Signal()
         request = self.other.request
         granted = request.valid & request.ready
         factor_comes = delay(m, granted & now.multiply, self.read_latency, name="factor")
         m.d.comb += [
-            request.valid.eq(other_walk.o_active & (operand_room != 0)),
+            request.valid.eq(other_walk.o_active & operand_free),
             request.payload.address.eq(other_walk.o_address),
             request.payload.count.eq(lanes),
             other_walk.i_next.eq(granted),
@@ -197,8 +203,9 @@ class PostProcess(wiring.Component):
         # ---- The front: one group per cycle.
         depth = buffer_depth(self.LATENCY_PLAIN + 1)
         room = Signal(range(depth + 1), init=depth)  # places in the output buffer that no group has booked
+        room_some = Signal(init=1)
         opened = Signal()  # the lanes hold this instruction's parameters
-        willing = opened & (room != 0) & ((operand_ready != 0) | ~combines)
+        willing = opened & room_some & (operand_some | ~combines)
         enter = Signal()
         m.d.comb += [
             enter.eq(willing & self.results.valid),
@@ -208,14 +215,17 @@ class PostProcess(wiring.Component):
         ]
         with m.If(finishing):
             m.d.sync += opened.eq(0)
-        m.d.sync += operand_ready.eq(
-            operand_ready + (granted & now.add) + factor_comes - (enter & combines))
+        operand_comes = (granted & now.add) | factor_comes  # never both: one kind at a time
+        m.d.sync += [
+            operand_ready.eq(operand_ready + operand_comes - (enter & combines)),
+            operand_some.eq(operand_comes | (operand_ready > 1) | (operand_some & ~(enter & combines))),
+        ]
 
         with m.If(~busy & ~waiting):
             m.d.comb += self.unit.state.eq(State.IDLE)
         with m.Elif(enter):
             m.d.comb += self.unit.state.eq(State.BUSY)
-        with m.Elif(opened & self.results.valid & (room == 0)):
+        with m.Elif(opened & self.results.valid & ~room_some):
             m.d.comb += self.unit.state.eq(State.RESULT)
         with m.Else():
             m.d.comb += self.unit.state.eq(State.OPERAND)
@@ -298,9 +308,13 @@ class PostProcess(wiring.Component):
         with m.Elif(loader.o_complete):
             m.d.sync += loaded.eq(1)
 
-        # ---- The lanes. They stand still while nothing is in them: saves power, and time in simulation.
+        # ---- The lanes. They stand still while nothing is in them: saves power, and time in simulation; but
+        # an enable for thousands of registers is slow.
         moving = Signal()
-        m.d.comb += moving.eq(~empty | loader.o_channel.any())
+        if self.cells.family == "portable":
+            m.d.comb += moving.eq(~empty | loader.o_channel.any())
+        else:
+            m.d.comb += moving.eq(1)
         outcome = Signal(data.ArrayLayout(8, lanes))
         group = delay(m, Cat(group_s0, bank_s0), OperandMultiplier.LATENCY, name="group_s0")
         requantise = OperandMultiplier.LATENCY
@@ -327,7 +341,8 @@ class PostProcess(wiring.Component):
             other = operands.r_data.word_select(i, 8).as_signed()
             m.submodules[f"multiplier_{i}"] = EnableInserter(moving)(multiplier)
             m.submodules[f"lane_{i}"] = EnableInserter(moving)(lane)
-            m.submodules[f"adder_{i}"] = EnableInserter(moving & add)(adder)
+            enabled = moving & (add | (self.cells.family != "portable"))
+            m.submodules[f"adder_{i}"] = EnableInserter(enabled)(adder)
             m.d.comb += [
                 lane.load.valid.eq(loader.o_channel[i]), lane.load.group.eq(Cat(loader.o_group, bank)),
                 lane.load.record.eq(loader.o_record),
@@ -352,7 +367,10 @@ class PostProcess(wiring.Component):
             ]
         operand_used = valid_add[0] | (valid_s0 & multiply)
         m.d.comb += operands.r_en.eq(operand_used)
-        m.d.sync += operand_room.eq(operand_room + operand_used - granted)
+        m.d.sync += [
+            operand_room.eq(operand_room + operand_used - granted),
+            operand_free.eq(operand_used | (operand_room > 1) | (operand_free & ~granted)),
+        ]
 
         # ---- Output: places are booked, with their address, as groups enter, and filled as they leave.
         ticket = data.StructLayout({"address": Address, "count": range(lanes + 1), "last": 1})
@@ -371,6 +389,7 @@ class PostProcess(wiring.Component):
             request.payload.count.eq(place.count),
         ]
         m.d.comb += [request.payload.data[i].eq(outcomes.r_data.word_select(i, 8)) for i in range(lanes)]
-        m.d.sync += room.eq(room + written - enter)
+        m.d.sync += [
+            room.eq(room + written - enter), room_some.eq(written | (room > 1) | (room_some & ~enter))]
         m.d.comb += self.unit.done.eq(delay(m, written & place.last, self.write_latency, name="done"))
         return m

@@ -76,13 +76,19 @@ class SaturatingShift(wiring.Component):
         window_width = out_width + self.FINE_MOST
         coarse, fine = self.i_shift[self.FINE_BITS:], self.i_shift[:self.FINE_BITS]
 
-        # Edge t -> t+1: bytes. Bits above the window must be copies of the sign, or the value is too big.
+        # Edge t -> t+1: bytes. Bits above the window must be copies of the sign, or the value is too big:
+        # each byte of them is looked at now, and which ones count a cycle later.
         window_s1 = Signal(window_width, reset_less=True)
-        over_s1 = Signal(reset_less=True)
+        coarse_s1 = Signal(len(coarse), reset_less=True)
         fine_s1 = Signal(self.FINE_BITS, reset_less=True)
         sign_s1 = Signal(reset_less=True)
         sign = self.i_value[-1]
-        m.d.sync += [fine_s1.eq(fine), sign_s1.eq(sign)]
+        bytes_above = [self.i_value[start:start + 8] for start in range(window_width, width, 8)]
+        above_s1 = Signal(len(bytes_above), reset_less=True)
+        m.d.sync += [
+            coarse_s1.eq(coarse), fine_s1.eq(fine), sign_s1.eq(sign),
+            above_s1.eq(Cat(Mux(sign, ~byte.all(), byte.any()) for byte in bytes_above)),
+        ]
         # The fraction's bits below the window.
         rest_s1 = Signal(max(self.tie_bits - self.FINE_MOST, 0), reset_less=True)
         longer = Cat(C(0, len(rest_s1) - len(self.i_below)), self.i_below, self.i_value)
@@ -90,24 +96,25 @@ class SaturatingShift(wiring.Component):
             for step in range(1 << len(coarse)):
                 with m.Case(step):
                     start = min(step << self.FINE_BITS, width - 1)
-                    above = self.i_value[start + window_width:]
                     m.d.sync += [
-                        window_s1.eq(self.i_value[start:].as_signed()), rest_s1.eq(longer[start:]),
-                        over_s1.eq(Mux(sign, ~above.all(), above.any()) if len(above) else 0),
-                    ]
+                        window_s1.eq(self.i_value[start:].as_signed()), rest_s1.eq(longer[start:])]
 
         # Edge t+1 -> t+2: bits, likewise.
         bits_s2 = Signal(out_width, reset_less=True)
-        over_s2 = Signal(reset_less=True)
+        over_bytes_s2, over_bits_s2 = Signal(reset_less=True), Signal(reset_less=True)
+        over_s2 = over_bytes_s2 | over_bits_s2
         sign_s2 = Signal(reset_less=True)
-        m.d.sync += sign_s2.eq(sign_s1)
+        m.d.sync += [
+            sign_s2.eq(sign_s1),
+            over_bytes_s2.eq(Cat(above_s1[n] & (coarse_s1 <= n) for n in range(len(above_s1))).any()),
+        ]
         with m.Switch(fine_s1):
             for step in range(self.FINE_MOST + 1):
                 with m.Case(step):
                     above = window_s1[out_width - 1 + step:]
                     m.d.sync += [
                         bits_s2.eq(window_s1[step:]),
-                        over_s2.eq(over_s1 | Mux(sign_s1, ~above.all(), above.any())),
+                        over_bits_s2.eq(Mux(sign_s1, ~above.all(), above.any())),
                     ]
 
         down, up = C(0), C(0)

@@ -15,9 +15,9 @@ class TableLookup(wiring.Component):
 
     No back-pressure. The RAM holds ``fabric.tables`` tables in words of a beat, as the DMA delivers them::
 
-        cycle           t          t+1                    t+2
-        i_q             q          RAM, its beat          o_q         (LATENCY = 2)
-        write.address   a          visible to i_q                     (LATENCY_WRITE = 1)
+        cycle           t          t+1               t+2          t+3
+        i_q             q          RAM               its beat     o_q         (LATENCY = 3)
+        write.address   a          visible to i_q                             (LATENCY_WRITE = 1)
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class TableLookup(wiring.Component):
         If the fabric has no tables.
     """
 
-    LATENCY = 2
+    LATENCY = 3
     LATENCY_WRITE = 1
 
     def __init__(self, *, fabric: Fabric):
@@ -66,10 +66,13 @@ class TableLookup(wiring.Component):
             write.addr.eq(self.write.address), write.data.eq(self.write.data), write.en.eq(self.write.enable),
             read.addr.eq(Cat(self.i_q[within:], self.i_number)), read.en.eq(self.i_look),
         ]
-        q_s1, look_s1 = delay(m, self.i_q, 1, name="q"), delay(m, self.i_look, 1, name="look")
-        # Edge t+1 -> t+2: the byte out of its beat.
-        byte = read.data.word_select(q_s1[:within], 8).as_signed()
-        q_s2 = Signal(signed(8), reset_less=True)
-        m.d.sync += q_s2.eq(Mux(look_s1, byte, q_s1))
-        m.d.comb += self.o_q.eq(q_s2)
+        q_s2, look_s2 = delay(m, self.i_q, 2, name="q"), delay(m, self.i_look, 2, name="look")
+        # Edge t+1 -> t+2: out of the RAM, which is slow.
+        beat_s2 = Signal(8 * bus, reset_less=True)
+        m.d.sync += beat_s2.eq(read.data)
+        # Edge t+2 -> t+3: the byte out of its beat.
+        byte = beat_s2.word_select(q_s2[:within], 8).as_signed()
+        q_s3 = Signal(signed(8), reset_less=True)
+        m.d.sync += q_s3.eq(Mux(look_s2, byte, q_s2))
+        m.d.comb += self.o_q.eq(q_s3)
         return m

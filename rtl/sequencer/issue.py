@@ -52,8 +52,9 @@ class Issue(wiring.Component):
     o_cause : ``Out(Cause)``
         What the unit did in this cycle. The cycles between the last token and the unit's acceptance count
         as FETCH, a full in-flight list as a wait for the unit's own token.
-    o_accept, o_layer : ``Out``
-        The unit takes an instruction in this cycle; the layer of the head.
+    o_accept, o_layer, o_follows : ``Out``
+        The unit takes an instruction in this cycle; the layer of the head, and that it is the layer of the
+        instruction before it (0 for the first).
     o_retired : ``Out(1)``
         Pulse: an instruction completed and its tokens were given.
     o_idle : ``Out(1)``
@@ -73,6 +74,7 @@ class Issue(wiring.Component):
             "i_some": In(units), "o_take": Out(units), "i_room": In(units), "o_give": Out(units),
             "i_account": In(1, init=1),
             "o_cause": Out(Cause), "o_accept": Out(1), "o_layer": Out(LAYER_BITS),
+            "o_follows": Out(1),
             "o_retired": Out(1), "o_idle": Out(1),
         })
 
@@ -80,21 +82,27 @@ class Issue(wiring.Component):
         m = Module()
         own = 1 << self._unit
         others = (1 << len(Unit)) - 1 - own
-        m.submodules.queue = queue = SyncFIFOBuffered(width=unit_bits(self._unit), depth=self._depth)
-        m.d.comb += [queue.w_data.eq(self.queue.payload), queue.w_en.eq(self.queue.valid),
-                     self.queue.ready.eq(queue.w_rdy)]
-        head = queue.r_data
+        bits = unit_bits(self._unit)
+        m.submodules.queue = queue = SyncFIFOBuffered(width=bits + 1, depth=self._depth)
+        last_layer = Signal(LAYER_BITS)
+        layer = self.queue.payload[HEADER["layer"]]
+        m.d.comb += [queue.w_data.eq(Cat(self.queue.payload, layer == last_layer)),
+                     queue.w_en.eq(self.queue.valid), self.queue.ready.eq(queue.w_rdy)]
+        with m.If(self.queue.valid & self.queue.ready):
+            m.d.sync += last_layer.eq(layer)
+        head = queue.r_data[:bits]
         wait, signal = head[HEADER["wait"]], head[HEADER["signal"]]
 
         # In flight: the signal masks of issued instructions, oldest first; how many of them have completed.
         masks = [Signal(len(Unit), name=f"in_flight_{i}") for i in range(IN_FLIGHT)]
-        in_flight, completed = Signal(range(IN_FLIGHT + 1)), Signal(range(IN_FLIGHT + 1))
+        in_flight = Signal(IN_FLIGHT + 1, init=1)  # one-hot
+        completed = Signal(range(IN_FLIGHT + 1))
         take, retire = Signal(), Signal()
 
         # Wait for tokens, take them, offer.
         missing = Signal(len(Unit))
         offered = Signal()
-        stuck = (wait[self._unit] & (in_flight != 0)) | (in_flight == IN_FLIGHT)
+        stuck = (wait[self._unit] & ~in_flight[0]) | in_flight[IN_FLIGHT]
         m.d.comb += [
             missing.eq((wait & ~self.i_some & others) | Mux(stuck, own, 0)),
             take.eq(queue.r_rdy & ~offered & ~missing.any() & self.i_account & ~self.i_stop),
@@ -102,7 +110,7 @@ class Issue(wiring.Component):
             self.port.instruction.valid.eq(offered),
             self.port.instruction.payload.eq(head),
             self.o_accept.eq(offered & self.port.instruction.ready),
-            self.o_layer.eq(head[HEADER["layer"]]),
+            self.o_layer.eq(head[HEADER["layer"]]), self.o_follows.eq(queue.r_data[bits]),
             queue.r_en.eq(self.o_accept),
         ]
         with m.If(take):
@@ -117,17 +125,18 @@ class Issue(wiring.Component):
             self.o_give.eq(Mux(retire, oldest, 0)),
             self.o_retired.eq(retire),
         ]
-        m.d.sync += [completed.eq(completed + self.port.done - retire),
-                     in_flight.eq(in_flight + take - retire)]
+        m.d.sync += completed.eq(completed + self.port.done - retire)
+        with m.If(take & ~retire):
+            m.d.sync += in_flight.eq(in_flight << 1)
+        with m.Elif(retire & ~take):
+            m.d.sync += in_flight.eq(in_flight >> 1)
         with m.If(retire):
             m.d.sync += Cat(masks[:-1]).eq(Cat(masks[1:]))
-        with m.If(take):
-            with m.Switch(in_flight - retire):
-                for place, mask in enumerate(masks):
-                    with m.Case(place):
-                        m.d.sync += mask.eq(signal)
+        for place, mask in enumerate(masks):
+            with m.If(take & Mux(retire, in_flight[place + 1], in_flight[place])):
+                m.d.sync += mask.eq(signal)
 
-        m.d.comb += self.o_idle.eq((queue.level == 0) & (in_flight == 0))
+        m.d.comb += self.o_idle.eq((queue.level == 0) & in_flight[0])
 
         # Account for the cycle.
         with m.Switch(self.port.state):

@@ -179,7 +179,7 @@ class Sequencer(wiring.Component):
                 m.d.comb += [
                     profile.i_cause[unit].eq(issue.o_cause), profile.i_accept[unit].eq(issue.o_accept),
                     profile.i_active[unit].eq(issue.port.state != State.IDLE),
-                    profile.i_layer[unit].eq(issue.o_layer),
+                    profile.i_layer[unit].eq(issue.o_layer), profile.i_follows[unit].eq(issue.o_follows),
                     issue.i_account.eq(profile.o_ready[unit])]
         else:
             m.d.comb += [profile_idle.eq(1), *(issue.i_account.eq(1) for issue in issues.values())]

@@ -43,11 +43,18 @@ class Tokens(wiring.Component):
                 if u == v:
                     m.d.comb += [some.eq(1), room.eq(1)]
                     continue
-                count = Signal(range(TOKEN_MAX + 1), name=f"{u.name.lower()}_to_{v.name.lower()}")
+                name = f"{u.name.lower()}_to_{v.name.lower()}"
+                count = Signal(range(TOKEN_MAX + 1), name=name)
+                some_now, room_now = Signal(name=f"{name}_some"), Signal(name=f"{name}_room", init=1)
                 give, take = self.i_give[u][v], self.i_take[v][u]
                 with m.If(give & ~take):
                     m.d.sync += count.eq(count + 1)
                 with m.If(take & ~give):
                     m.d.sync += count.eq(count - 1)
-                m.d.comb += [some.eq(count != 0), room.eq(count != TOKEN_MAX)]
+                # Registers tell what the count will be: many decisions wait for them.
+                m.d.sync += [
+                    some_now.eq(give | (count > 1) | (some_now & ~take)),
+                    room_now.eq(take | ((count != TOKEN_MAX) & ~((count == TOKEN_MAX - 1) & give))),
+                ]
+                m.d.comb += [some.eq(some_now), room.eq(room_now)]
         return m

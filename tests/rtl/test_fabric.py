@@ -12,6 +12,7 @@ from celosia.rtl.contract.numerics import Add, Channel, Product
 from celosia.rtl.contract.registers import MAGIC_WORD, Control, Fault, Reg, Status
 from celosia.rtl.fabric import FabricTop
 from celosia.rtl.link.axi import RESP_OKAY, RESP_SLVERR
+from celosia.rtl.primitives.cells import Cells
 from celosia.sim.emulator import Emulator
 
 DRAM_BYTES = 1 << 14
@@ -226,12 +227,14 @@ def small(rows, cols, **more):
                      **more})
 
 
-@pytest.mark.parametrize("fabric,recovery", [
-    (small(3, 5, bus_bytes=4, lanes=2, line_depth=6, tables=3, profile_layers=0), True),
-    (small(4, 4, bus_bytes=8, acc_width=24, weight_bits=8, line_depth=0), False),
-    (small(1, 1, bus_bytes=4, line_depth=4, profile_layers=0, queue_depth=1), True),
-], ids=lambda value: f"{value.rows}x{value.cols}" if isinstance(value, Fabric) else "")
-def test_a_program_leaves_the_dram_that_the_emulator_leaves(fabric, recovery):
+@pytest.mark.parametrize("fabric,array,recovery", [
+    (small(3, 5, bus_bytes=4, lanes=2, line_depth=6, tables=3, profile_layers=0), "inferred", True),
+    (small(4, 4, bus_bytes=8, acc_width=24, weight_bits=8, line_depth=0), "inferred", False),
+    (small(1, 1, bus_bytes=4, line_depth=4, profile_layers=0, queue_depth=1), "inferred", True),
+    (small(3, 5, bus_bytes=4, lanes=2, line_depth=6, tables=3, profile_layers=0), "logic", False),
+    (small(4, 4, bus_bytes=8, acc_width=24, weight_bits=8, line_depth=0), "cell", False),
+], ids=lambda value: f"{value.rows}x{value.cols}" if isinstance(value, Fabric) else str(value))
+def test_a_program_leaves_the_dram_that_the_emulator_leaves(fabric, array, recovery):
     """With ``recovery``, the same again after a read fault, a write fault and a RESET in the middle."""
     seed = fabric.rows
     print(f"seed {seed}")
@@ -239,7 +242,7 @@ def test_a_program_leaves_the_dram_that_the_emulator_leaves(fabric, recovery):
     count = len(network.program)
     expected = network.dram.copy()
     Emulator(fabric, expected).run(PROGRAM, count)
-    top = FabricTop(fabric=fabric)
+    top = FabricTop(fabric=fabric, cells=Cells(array=array))
     memory = AXIMemory(top.m_axi, network.dram.copy(), random.Random(seed), fabric.bus_bytes)
 
     async def check(driver):
