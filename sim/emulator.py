@@ -8,11 +8,11 @@ from ..rtl.contract.machine import Bytes, Machine
 class Emulator:
     """One fabric in pure NumPy; memories live on from run to run, as they do in the hardware."""
 
-    def __init__(self, fabric: Fabric, dram: Bytes):
-        self.machine = Machine(fabric, dram)
+    def __init__(self, fabric: Fabric, dram: Bytes, rom: Bytes | None = None):
+        self.machine = Machine(fabric, dram, rom)
 
     def run(self, address: int, count: int) -> int:
-        """Execute ``count`` instructions that lie in DRAM at ``address``; returns the number executed.
+        """Execute ``count`` instructions that lie in memory at ``address``; returns the number executed.
 
         Raises
         ------
@@ -22,9 +22,11 @@ class Emulator:
         machine = self.machine
         for index in range(count):
             start = address + index * INSTRUCTION_BYTES
-            code = machine.dram[start:start + INSTRUCTION_BYTES].tobytes()
+            code = machine.memory(start, INSTRUCTION_BYTES)
             try:
-                machine.step(Instruction.decode(code, machine.fabric))
+                if code is None:
+                    raise ProgramError("there is no memory")
+                machine.step(Instruction.decode(code.tobytes(), machine.fabric))
             except ProgramError as error:
                 raise ProgramError(f"instruction {index} at {start:#x}: {error}") from error
         machine.finish()

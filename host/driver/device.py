@@ -1,6 +1,6 @@
 """A device that runs Programs: the same code over the compiled RTL, the emulator or a board."""
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -30,6 +30,9 @@ STALLS = {
 """What the array waited for, in the words of the report. "results": an earlier layer's post-processing."""
 WATCHDOG = 2_000_000_000
 """Cycles that one run may take unless said otherwise: twenty seconds at 100 MHz, hours in simulation."""
+PIECE = 1 << 16
+"""Bytes of a transfer between two reports of progress, at multiples of as many: a block of a flash."""
+UPLOAD = "upload"
 FINISH = "finish"
 """The time after the array's last pixel: post-processing and the way out. Charged to the last layer."""
 
@@ -75,6 +78,8 @@ class Device:
         What is expected behind it.
     watchdog : int
         Cycles that one run may take.
+    progress : callable
+        Told about long transfers: UPLOAD, the bytes done and the bytes in all.
 
     Raises
     ------
@@ -82,8 +87,10 @@ class Device:
         If there is something else behind the link.
     """
 
-    def __init__(self, link: Link, fabric: Fabric, *, watchdog: int = WATCHDOG):
+    def __init__(self, link: Link, fabric: Fabric, *, watchdog: int = WATCHDOG,
+                 progress: Callable[[str, int, int], None] | None = None):
         self.fabric = fabric
+        self._progress = progress
         self.link = link
         self.driver = FabricDriver(link, fabric)
         self.watchdog = watchdog
@@ -117,11 +124,14 @@ class Device:
         if program.dram_bytes > self.link.memory_size:
             raise InputError(f"{program.name} needs {program.dram_bytes} bytes of memory; the device has "
                              f"{self.link.memory_size}. Open the device with more memory")
+        if program.rom_bytes > self.link.rom_size:
+            raise InputError(f"{program.name} needs {program.rom_bytes} bytes for its constants and "
+                             f"instructions from {self.fabric.rom_base:#x} on; the device has "
+                             f"{self.link.rom_size} there. Open the device with more memory")
         self._loaded = None
         if self.link.read(Reg.STATUS) & Status.BUSY:  # with a run that the caller interrupted
             self.driver.reset()
-        for address, blob in program.blobs:
-            self.link.write_memory(address, blob)
+        self._upload(program)
         address, count = program.setup
         if count:
             self.setup_cycles = self.driver.run_program(address, count, watchdog=self.watchdog).cycles
@@ -131,6 +141,28 @@ class Device:
             self.driver.clear_profile()
         self.reset_states()
         self._loaded = program
+
+    def _upload(self, program: Program) -> None:
+        """Write the constants, in pieces between which somebody can be told how far it is."""
+        blocks = [(address, blob) for address, blob in program.blobs if not self._read_only(address)]
+        if program.rom_bytes:  # as one block: a flash is erased and written in pieces larger than the gaps
+            rom = np.full(program.rom_bytes, 0xFF, np.uint8)
+            for address, blob in program.blobs:
+                if self._read_only(address):
+                    rom[address - self.fabric.rom_base:][:blob.size] = blob
+            blocks.append((self.fabric.rom_base, rom))
+        done, total = 0, sum(blob.size for _, blob in blocks)
+        for address, blob in blocks:
+            start = 0
+            while start < blob.size:
+                end = min(blob.size, start + PIECE - (address + start) % PIECE)
+                self.link.write_memory(address + start, blob[start:end])
+                done, start = done + end - start, end
+                if self._progress is not None:
+                    self._progress(UPLOAD, done, total)
+
+    def _read_only(self, address: int) -> bool:
+        return 0 < self.fabric.rom_base <= address
 
     def reset_states(self) -> None:
         """Let recurrent operators start afresh. Otherwise only a Program's first run does."""

@@ -9,6 +9,7 @@ from ...rtl.contract.errors import DeviceError, DeviceTimeout, FaultError, Input
 from ...rtl.contract.fabric import Fabric
 from ...rtl.contract.isa import ISA_VERSION, Cause, Unit
 from ...rtl.contract.registers import MAGIC_WORD, Control, Fault, Reg, Status
+from ..link.known import name_of
 from ..link.link import Bytes, Link, RunProgress
 
 GRACE_CYCLES = 100_000
@@ -22,6 +23,25 @@ class RunStats:
 
     cycles: int
     retired: int
+
+
+def identify(link: Link) -> int:
+    """The fingerprint of the fabric behind a link.
+
+    Raises
+    ------
+    DeviceError
+        If what answers is no fabric.
+    MismatchError
+        If it speaks another version of the instruction set.
+    """
+    if (magic := link.read(Reg.MAGIC)) != MAGIC_WORD:
+        raise DeviceError(f"no fabric answers on this link: MAGIC reads {magic:#010x}, expected "
+                          f"{MAGIC_WORD:#010x}; check the port and flash the board")
+    if (version := link.read(Reg.VERSION)) != ISA_VERSION:
+        raise MismatchError(f"the fabric speaks version {version} of the instruction set, this software "
+                            f"version {ISA_VERSION}; build and flash the board again with this software")
+    return link.read(Reg.FINGERPRINT_LO) | link.read(Reg.FINGERPRINT_HI) << 32
 
 
 class FabricDriver:
@@ -42,16 +62,9 @@ class FabricDriver:
     """
 
     def __init__(self, link: Link, fabric: Fabric):
-        if (magic := link.read(Reg.MAGIC)) != MAGIC_WORD:
-            raise DeviceError(f"no fabric answers on this link: MAGIC reads {magic:#010x}, expected "
-                              f"{MAGIC_WORD:#010x}; check the port and flash the board")
-        if (version := link.read(Reg.VERSION)) != ISA_VERSION:
-            raise MismatchError(f"the fabric speaks version {version} of the instruction set, this software "
-                                f"version {ISA_VERSION}; build and flash the board again with this software")
-        found = link.read(Reg.FINGERPRINT_LO) | link.read(Reg.FINGERPRINT_HI) << 32
-        if found != fabric.fingerprint:
+        if (found := identify(link)) != fabric.fingerprint:
             raise MismatchError(f"the program is for fabric {fabric.name} ({fabric.fingerprint:#018x}), the "
-                                f"device is {found:#018x}; compile the model for the device's fabric, or "
+                                f"device has {name_of(found)}; compile the model for the device's fabric, or "
                                 f"flash the board with {fabric.name}")
         self.link = link
         self.fabric = fabric

@@ -18,11 +18,14 @@ def emit(scheduled: Scheduled) -> Program:
     """Set tokens, encode, predict, and put everything into one Program."""
     fabric = scheduled.fabric
     blobs = list(scheduled.blobs)
-    end = scheduled.dram_used
+    partition = scheduled.partition
+    end = scheduled.rom_used or scheduled.dram_used
 
     def encode(items: Sequence[Item]) -> tuple[tuple[int, int], list[Instruction]]:
         nonlocal end
         program = with_tokens(items)
+        if partition is not None:
+            program = [partition.placed(instruction) for instruction in program]
         code = b"".join(instruction.encode(fabric) for instruction in program)
         if code:
             blobs.append((end, np.frombuffer(code, np.uint8)))
@@ -55,11 +58,12 @@ def emit(scheduled: Scheduled) -> Program:
         steps=tuple(steps),
         setup=setup,
         blobs=tuple(blobs),
-        dram_bytes=end,
+        dram_bytes=scheduled.dram_used if fabric.rom_base else end,
         layers=tuple(_layer_table(scheduled, predictions)),
         predicted=sum(prediction.cycles for prediction in predictions),
         memory=_memory(scheduled),
         maps=tuple(scheduled.maps),
+        rom_bytes=end - fabric.rom_base if fabric.rom_base else 0,
     )
 
 
@@ -152,19 +156,31 @@ def _memory(scheduled: Scheduled) -> dict[str, object]:
                     "images": {names[tensor].name: base for tensor, base in images.base.items()},
                 }
             )
+    partition = scheduled.partition
+    shared: dict[str, object] = {}
+    if partition is not None:
+        each = fabric.rows
+        shared["shared"] = {
+            "bytes": fabric.am_bytes,
+            "activations": partition.am_words * each,
+            "weights": partition.wm_words * each,
+            "parameters": partition.pm_words * fabric.parameter_words * each,
+            "inputs_and_outputs": fabric.am_bytes - partition.ports,
+        }
     return {
-        "activation_capacity": fabric.am_bytes,
+        **shared,
+        "activation_capacity": fabric.am_bytes if partition is None else partition.am_words * fabric.rows,
         "segments": segments,
         "weight_words": weights.used,
         "weight_words_to_stay_on_chip": weights.wanted,
         "weight_words_computed": sum(
             len(block.data) for block in scheduled.constants.weights.blocks if block.changing
         ),
-        "weight_capacity": fabric.wm_words,
+        "weight_capacity": weights.capacity,
         "weights_resident": weights.resident,
         "parameter_records": params.used,
         "parameter_records_to_stay_on_chip": params.wanted,
-        "parameter_capacity": fabric.pm_words,
+        "parameter_capacity": params.capacity,
         "parameters_resident": params.resident,
         "instruction_bytes": INSTRUCTION_BYTES
         * sum(len(part.items) for part in scheduled.parts if isinstance(part, Segment)),

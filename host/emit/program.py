@@ -17,7 +17,7 @@ from ...rtl.contract.isa import ISA_VERSION
 from ..graph.ir import Graph, Kind, Op, Quant, Tensor
 
 FORMAT = "celosia-program"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,9 @@ class Program:
         Instructions that bring resident weights on chip, run once per device; count may be 0.
     blobs : (address, bytes) of weights, parameters and instructions
     dram_bytes : int
-        Memory the program needs in all.
+        Memory the program needs from address 0 on.
+    rom_bytes : int
+        The same from Fabric.rom_base on: constants and instructions, if the fabric has such memory.
     layers : LayerInfo in order
     memory : what the planner decided, for ``inspect``
     maps : int32[words, columns] each
@@ -135,6 +137,12 @@ class Program:
     predicted: int
     memory: Mapping[str, Any] = field(default_factory=dict)
     maps: tuple[npt.NDArray[np.int32], ...] = ()
+    rom_bytes: int = 0
+
+    @property
+    def memory_bytes(self) -> int:
+        """The ``memory_size`` with which a simulated device has room for the Program."""
+        return max(self.dram_bytes, self.rom_bytes)
 
     @property
     def macs(self) -> int:
@@ -143,6 +151,13 @@ class Program:
     @property
     def macs_on_fabric(self) -> int:
         return sum(layer.macs for layer in self.layers if layer.where == "fabric")
+
+    def holds(self, address: int, count: int) -> bool:
+        """Whether bytes lie within the memory that the program says it needs."""
+        base = self.fabric.rom_base
+        if base and address >= base:
+            return address + count <= base + self.rom_bytes
+        return 0 <= address and address + count <= self.dram_bytes
 
     def constants(self, address: int, count: int) -> npt.NDArray[np.uint8]:
         """A copy of ``count`` bytes of the blobs."""
@@ -188,6 +203,7 @@ class Program:
             "steps": [{"kind": type(step).__name__, **asdict(step)} for step in self.steps],
             "setup": self.setup,
             "dram_bytes": self.dram_bytes,
+            "rom_bytes": self.rom_bytes,
             "predicted": self.predicted,
             "layers": [asdict(layer) for layer in self.layers],
             "memory": dict(self.memory),
@@ -237,13 +253,14 @@ class Program:
                 setup=tuple(head["setup"]),
                 blobs=tuple((address, arrays[f"blob{i}"]) for i, address in enumerate(head["blobs"])),
                 dram_bytes=head["dram_bytes"],
+                rom_bytes=head["rom_bytes"],
                 layers=tuple(LayerInfo(**layer) for layer in head["layers"]),
                 predicted=head["predicted"],
                 memory=head["memory"],
                 maps=tuple(arrays[f"map{i}"] for i in range(head["maps"])),
             )
             for address, blob in program.blobs:
-                if blob.dtype != np.uint8 or address + len(blob) > program.dram_bytes:
+                if blob.dtype != np.uint8 or not program.holds(address, len(blob)):
                     raise ProgramError(f"{file} is damaged: a block at {address:#x} does not fit its memory")
             program._check_weights()
             return program

@@ -1,15 +1,13 @@
 """Link to the emulator: the register map in Python, so that a driver cannot tell it from hardware."""
 import time
 
-import numpy as np
-
 from ...rtl.contract.errors import DeviceError, ProgramError
 from ...rtl.contract.fabric import Fabric
 from ...rtl.contract.isa import ISA_VERSION, Instruction
 from ...rtl.contract.machine import Machine
 from ...rtl.contract.registers import MAGIC_WORD, Control, Fault, Reg, Status
 from ...sim.emulator import Emulator
-from .link import DEFAULT_MEMORY, Bytes, RunProgress, check_range
+from .link import DEFAULT_MEMORY, Bytes, HostMemory, RunProgress
 
 PROGRESS_SECONDS = 2.0
 WRITABLE = (Reg.PROGRAM_ADDRESS, Reg.PROGRAM_COUNT, Reg.WATCHDOG, Reg.PROFILE_INDEX)
@@ -25,13 +23,13 @@ class EmulatorLink:
     ----------
     fabric : Fabric
     memory_size : int
-        Bytes behind the memory port.
+        Bytes behind the memory port; from ``rom_base`` on, if the fabric has such memory.
     """
 
     def __init__(self, fabric: Fabric, *, memory_size: int = DEFAULT_MEMORY):
-        self._dram = np.zeros(memory_size, np.uint8)
-        self._machine = _CountingMachine(fabric, self._dram)
-        self._emulator = Emulator(fabric, self._dram)
+        self._memory = HostMemory(fabric, memory_size)
+        self._machine = _CountingMachine(fabric, self._memory.dram, self._memory.rom)
+        self._emulator = Emulator(fabric, self._memory.dram, self._memory.rom)
         self._emulator.machine = self._machine
         self._registers = {reg: 0 for reg in Reg} | {
             Reg.MAGIC: MAGIC_WORD, Reg.VERSION: ISA_VERSION,
@@ -42,7 +40,11 @@ class EmulatorLink:
 
     @property
     def memory_size(self) -> int:
-        return self._dram.size
+        return self._memory.dram.size
+
+    @property
+    def rom_size(self) -> int:
+        return self._memory.rom.size
 
     def read(self, reg: Reg) -> int:
         self._check_open()
@@ -66,12 +68,10 @@ class EmulatorLink:
             self._registers[Reg.STATUS] = Status.BUSY
 
     def read_memory(self, address: int, count: int) -> Bytes:
-        check_range(address, count, self.memory_size)
-        return self._dram[address:address + count].copy()
+        return self._memory.read(address, count)
 
     def write_memory(self, address: int, data: Bytes) -> None:
-        check_range(address, data.size, self.memory_size)
-        self._dram[address:address + data.size] = data
+        self._memory.write(address, data)
 
     def wait_idle(self, *, max_cycles: int, progress: RunProgress | None = None) -> None:
         """As in Link; an emulated program always ends, so ``max_cycles`` plays no part."""

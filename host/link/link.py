@@ -5,7 +5,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ...rtl.contract.errors import DeviceError
+from ...rtl.contract.errors import DeviceError, InputError
+from ...rtl.contract.fabric import Fabric
 from ...rtl.contract.registers import Reg
 
 Bytes = npt.NDArray[np.uint8]
@@ -26,6 +27,10 @@ class Link(Protocol):
     def memory_size(self) -> int:
         """Bytes of the memory behind the fabric, from address 0 on."""
 
+    @property
+    def rom_size(self) -> int:
+        """Bytes of the memory that the fabric cannot write, from Fabric.rom_base on; 0 if it has none."""
+
     def read(self, reg: Reg) -> int:
         """A control register."""
 
@@ -36,7 +41,7 @@ class Link(Protocol):
         """A copy of ``count`` bytes."""
 
     def write_memory(self, address: int, data: Bytes) -> None:
-        """Write the bytes of a one-dimensional array."""
+        """Write the bytes of a one-dimensional array; also to memory that only the fabric cannot write."""
 
     def wait_idle(self, *, max_cycles: int, progress: RunProgress | None = None) -> None:
         """Return when STATUS shows no BUSY.
@@ -54,8 +59,45 @@ class Link(Protocol):
         """Release the transport; a second call does nothing."""
 
 
-def check_range(address: int, count: int, memory_size: int) -> None:
-    """Raise DeviceError unless the bytes lie in the memory."""
-    if address < 0 or count < 0 or address + count > memory_size:
+class HostMemory:
+    """The memory behind a simulated fabric, in this process: what a link's memory methods do.
+
+    Attributes
+    ----------
+    dram, rom : uint8 array
+        From address 0 on, and what the fabric cannot write, from ``rom_base`` on.
+    """
+
+    def __init__(self, fabric: Fabric, memory_size: int):
+        size = fabric.am_bytes if fabric.shared_words and fabric.rom_base else memory_size
+        if size < fabric.am_bytes * bool(fabric.shared_words):
+            raise InputError(f"memory_size is {memory_size}; the fabric {fabric.name} has its own "
+                             f"{fabric.am_bytes} bytes at the start of that memory")
+        self.dram: Bytes = np.zeros(size, np.uint8)
+        self.rom: Bytes = np.zeros(memory_size if fabric.rom_base else 0, np.uint8)
+        self.rom_base = fabric.rom_base
+
+    def read(self, address: int, count: int) -> Bytes:
+        """A copy of ``count`` bytes."""
+        return self._part(address, count).copy()
+
+    def write(self, address: int, data: Bytes) -> None:
+        """Write the bytes of a one-dimensional array."""
+        self._part(address, data.size)[:] = data
+
+    def _part(self, address: int, count: int) -> Bytes:
+        if self.rom_base and address >= self.rom_base:
+            check_range(address, count, self.rom.size, self.rom_base)
+            address -= self.rom_base
+            return self.rom[address:address + count]
+        check_range(address, count, self.dram.size)
+        return self.dram[address:address + count]
+
+
+def check_range(address: int, count: int, memory_size: int, base: int = 0) -> None:
+    """Raise DeviceError unless the bytes lie in the memory that starts at ``base``."""
+    if address < base or count < 0 or address + count > base + memory_size:
+        where = f", which starts at {base:#x}" if base else ""
         raise DeviceError(f"bytes {address:#x} to {address + count - 1:#x} are outside the {memory_size} "
-                          "bytes of the device's memory; open it with more memory, or use a smaller model")
+                          f"bytes of the device's memory{where}; open it with more memory, or use a smaller "
+                          "model")

@@ -16,21 +16,20 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from ...rtl.contract.numerics import ADD_CONSTANT_BITS, ADD_MULT_BITS, Add
+from ...rtl.contract.numerics import Add
+from .multiplier import LARGE, Multiplier
 
 Ints = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
 
-MULT_LIMIT = 2 ** (ADD_MULT_BITS - 1)
-CONSTANT_LIMIT = 2 ** (ADD_CONSTANT_BITS - 1)
-SHIFT_MAX = ADD_CONSTANT_BITS - 10  # so that the greatest level, shifted, fits the constant
 BOX = 2.0**-10
 """How far the multipliers may stray from the scales' ratios, as a share of the greater one."""
 TRIALS = 64
 
 
 def solve_add(function: Callable[[Ints, Ints], Ints], *, slope_q: float, slope_other: float,
-              q_range: tuple[int, int], other_range: tuple[int, int], low: int, high: int) -> Add | None:
+              q_range: tuple[int, int], other_range: tuple[int, int], low: int, high: int,
+              multiplier: Multiplier = LARGE) -> Add | None:
     """A record equal to ``function(q, other)`` on the whole rectangle of stored values, or None.
 
     Parameters
@@ -43,33 +42,39 @@ def solve_add(function: Callable[[Ints, Ints], Ints], *, slope_q: float, slope_o
         First and last value that each input can have.
     low, high : int
         Limits of the sum.
+    multiplier : Multiplier
+        The fabric's.
     """
     greater = max(abs(slope_q), abs(slope_other))
-    if not 0 < greater < MULT_LIMIT / 2:
+    if not 0 < greater < 2 ** (multiplier.add_bits - 2):
         return None
-    shift = min(ADD_MULT_BITS - 2 - int(np.frexp(greater)[1]), SHIFT_MAX)  # leaves one bit of room
+    constant_limit = 2 ** (multiplier.constant_bits - 1)
+    shift = min(multiplier.add_bits - 2 - int(np.frexp(greater)[1]),  # leaves one bit of room
+                multiplier.constant_bits - 10,  # so that the greatest level, shifted, fits the constant
+                2**multiplier.add_shift_bits - 1)
     if shift < 0:
         return None
     q = np.arange(q_range[0], q_range[1] + 1, dtype=np.int64)[:, None]
     other = np.arange(other_range[0], other_range[1] + 1, dtype=np.int64)[None, :]
     want = np.broadcast_to(function(q, other), (q.size, other.size))
     # What the constant must reach, and what it must not exceed, before the products are taken off.
-    floor = np.where(want > low, want << shift, -4 * CONSTANT_LIMIT)
-    ceiling = np.where(want < high, ((want + 1) << shift) - 1, 4 * CONSTANT_LIMIT)
+    floor = np.where(want > low, want << shift, -4 * constant_limit)
+    ceiling = np.where(want < high, ((want + 1) << shift) - 1, 4 * constant_limit)
 
     centre = np.ldexp(np.array([slope_q, slope_other]), shift)
     reach = np.ldexp(greater, shift) * BOX
     polygon = centre + reach * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
     tried = set()
     for _ in range(TRIALS):
-        pair = int(np.rint(centre[0])), int(np.rint(centre[1]))
+        first, second = multiplier.nearest(centre)
+        pair = int(first), int(second)
         if pair in tried:
             return None
         tried.add(pair)
         products = q * pair[0] + other * pair[1]
         lower, upper = floor - products, ceiling - products
         p, u = int(lower.argmax()), int(upper.argmin())
-        least, most = max(int(lower.flat[p]), -CONSTANT_LIMIT), min(int(upper.flat[u]), CONSTANT_LIMIT - 1)
+        least, most = max(int(lower.flat[p]), -constant_limit), min(int(upper.flat[u]), constant_limit - 1)
         if least <= most:
             add = Add(mult_q=pair[0], mult_other=pair[1], constant=(least + most) // 2, shift=shift, low=low,
                       high=high)

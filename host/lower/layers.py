@@ -8,6 +8,7 @@ import numpy.typing as npt
 from ...rtl.contract.fabric import Fabric
 from ...rtl.contract.numerics import PRODUCT_DROP, Channel
 from ..graph.ir import Graph, Kind, Op, Tensor
+from .multiplier import multiplier_of
 from .plan import Alias, Layer, Proof, Shape
 from .requantise import Function, Ints, Solution, solve
 
@@ -15,7 +16,8 @@ INT8 = (-128, 127)
 BYTES = ("int8", "uint8")
 LAYERS_MOST = 64
 """Layers that may make up one operator; beyond that the host is as good."""
-IDENTITY = Channel(bias=0, mult=2**PRODUCT_DROP, round_pos=0, round_neg=0, shift=0)
+IDENTITY = Channel(bias=0, mult=2**PRODUCT_DROP + 1, round_pos=0, round_neg=1, shift=0)
+"""Passes sums of 16 bits on; with an odd multiplier, for there are fabrics that know no other."""
 """Passes a stored value on unchanged (with zero point 0)."""
 
 
@@ -206,7 +208,7 @@ def requantise(fabric: Fabric, position: int, function: Function, bias: Ints, le
     away = np.minimum(least + limit, 0) + np.maximum(most - limit + 1, 0)
     solutions = solve(lambda sums: function(sums + away), bias=bias - away, least=least - away,
                       most=most - away, scale=scale, zero=zero, low=low, high=high,
-                      ties_to_even=fabric.ties_to_even)
+                      ties_to_even=fabric.ties_to_even, multiplier=multiplier_of(fabric))
     solved = [s for s in solutions if s is not None]
     proof = Proof(position, copies * len(solutions), copies * len(solved), describe(solutions, copies))
     if len(solved) < len(solutions):

@@ -22,6 +22,7 @@ from .layers import (
     value_range,
     zero_point,
 )
+from .multiplier import LARGE, Multiplier, multiplier_of
 from .plan import WHOLE, Layer, Proof
 from .requantise import Ints
 from .unary import lower_unary
@@ -89,6 +90,8 @@ def _with_constant(draft: Draft, position: int, number: int) -> None:
 
 def _product(draft: Draft, position: int) -> None:
     """A pass over one operand, multiplied by the other and requantised."""
+    if not multiplier_of(draft.fabric).products:
+        raise Refused(f"the post-processing of the fabric {draft.fabric.name} multiplies no two images")
     graph = draft.graph
     op = graph.ops[position]
     out = graph.tensors[op.outputs[0]]
@@ -130,13 +133,13 @@ def _sum(draft: Draft, position: int) -> None:
                 graph.tensors[operands[q]].shape) == image(out.shape):
             riders.append((depth[operands[q]], q, other, makers[0]))
     for _, q, other, layer in sorted(riders, key=lambda rider: rider[:2], reverse=True):
-        made = _with_sum(graph, position, layer, (layer.low, layer.high), q, other)
+        made = _with_sum(draft, position, layer, (layer.low, layer.high), q, other)
         if made is not None:
             draft.note(layer, made[1])
             draft.rewrite([layer], [carried(made[0], position, op)])
             return
     q = operands.index(whole)
-    made = _with_sum(graph, position, identity(graph, position, whole, op.outputs[0]),
+    made = _with_sum(draft, position, identity(graph, position, whole, op.outputs[0]),
                      value_range(graph, whole), q, 1 - q)
     if made is None:
         raise Refused("no multipliers, constant and shift equal the framework's sum on all pairs of values")
@@ -159,11 +162,12 @@ def _free(layer: Layer) -> bool:
             and layer.out_part == WHOLE)
 
 
-def _with_sum(graph: Graph, position: int, layer: Layer, q_range: tuple[int, int], q: int,
+def _with_sum(draft: Draft, position: int, layer: Layer, q_range: tuple[int, int], q: int,
               other: int) -> tuple[Layer, str] | None:
     """The layer with the sum behind it, if there is an exact one; q and other are operand numbers."""
+    graph = draft.graph
     op = graph.ops[position]
-    add = sum_record(graph, op, q_range, q)
+    add = sum_record(graph, op, q_range, q, multiplier_of(draft.fabric))
     if add is None:
         return None
     tensor = _operands(op)[other]
@@ -174,7 +178,8 @@ def _with_sum(graph: Graph, position: int, layer: Layer, q_range: tuple[int, int
     return layer, f"sum proved equal on all {pairs} pairs"
 
 
-def sum_record(graph: Graph, op: Op, q_range: tuple[int, int], q: int) -> Add | None:
+def sum_record(graph: Graph, op: Op, q_range: tuple[int, int], q: int,
+               multiplier: Multiplier = LARGE) -> Add | None:
     """The record for an ADD or SUB whose operand number q, with values in q_range, comes out of a layer;
     None if none is exact."""
     out, operands = graph.tensors[op.outputs[0]], _operands(op)
@@ -190,7 +195,8 @@ def sum_record(graph: Graph, op: Op, q_range: tuple[int, int], q: int) -> Add | 
         slopes[1 - q] *= -1
     low, high = limits(op, out)
     return solve_add(function, slope_q=slopes[0], slope_other=slopes[1], q_range=q_range,
-                     other_range=value_range(graph, operands[1 - q]), low=low, high=high)
+                     other_range=value_range(graph, operands[1 - q]), low=low, high=high,
+                     multiplier=multiplier)
 
 
 def _operands(op: Op) -> tuple[int, int]:

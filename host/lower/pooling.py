@@ -86,6 +86,7 @@ def lower_average_pool(draft: Draft, position: int) -> None:
 
 def lower_max_pool(draft: Draft, position: int) -> None:
     """The greatest of a window. A border that cannot win is as good as none."""
+    _need_maxima(draft)
     graph, op, x, out = _operands(draft, position)
     source, (low, high) = operand(op, 0), limits(op, out)
     border = None
@@ -118,12 +119,18 @@ def lower_mean(draft: Draft, position: int) -> None:
 
 def lower_reduce_max(draft: Draft, position: int) -> None:
     """A window as large as the image."""
+    _need_maxima(draft)
     graph, _, _, out = _operands(draft, position)
     layer, axes = _reduction(graph, position)
     if 2 in axes:
         raise Refused("takes the greatest of several channels; the fabric's windows keep channels apart")
     draft.layers[position] = [replace(layer, maximum=True, channels=(IDENTITY,) * len(layer.weights),
                                       low=INT8[0], high=INT8[1])]
+
+
+def _need_maxima(draft: Draft) -> None:
+    if draft.fabric.shared_words:
+        raise Refused(f"the accumulators of the fabric {draft.fabric.name} add up and keep no maxima")
 
 
 def _reduction(graph: Graph, position: int) -> tuple[Layer, set[int]]:

@@ -28,13 +28,15 @@ the record does so on one: a constant or a multiplier a little beside the exact 
 Sums are arrays of shape [points, channels] throughout.
 """
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from ...rtl.contract.numerics import MULT_BITS, PRODUCT_DROP, SHIFT_BITS, TIE_BITS, Channel
+from .multiplier import LARGE, Multiplier
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -45,6 +47,9 @@ MULT_MAX = 2**MULT_BITS - 1
 SHIFT_MAX = 2**SHIFT_BITS - 1
 ROUND_MIN, ROUND_MAX = -(2**31), 2**31 - 1
 
+MIDDLES = (1 / 2, 3 / 8, 5 / 8, 1 / 4, 3 / 4)
+"""Shares of a channel's steps that a small multiplier has on the negative side, tried in turn. The sides have
+rounding constants of their own, so a bias that puts both to work doubles what a multiplier may be off."""
 MULTIPLIERS_TRIED = 33
 """Multipliers tried, spread over those that the thresholds allow, when the framework's own does not do."""
 
@@ -136,18 +141,19 @@ class _Side:
         return int(least), int(most)
 
 
-def nominal_scale(scale: npt.NDArray[np.float64], even: bool = False) -> tuple[Ints, Ints]:
+def nominal_scale(scale: npt.NDArray[np.float64], even: bool = False,
+                  multiplier: Multiplier = LARGE) -> tuple[Ints, Ints]:
     """(mult, shift) nearest to each scale, with the greatest shift and so the finest multiplier.
 
     With ``even`` the greatest that such a record can have. Then the multiplier has 24 bits at least, those
     of a float32, for scales from 2**-22 to 2**9.
     """
     exponent = np.frexp(scale)[1].astype(np.int64)  # scale < 2**exponent
-    shift = np.clip(MULT_BITS - exponent - PRODUCT_DROP, 7 if even else 0, SHIFT_MAX)
+    shift = np.clip(multiplier.bits - exponent - PRODUCT_DROP, 7 if even else 0, SHIFT_MAX)
     if even:
         shift -= (shift - 7) % 8
-    mult = np.rint(np.ldexp(scale, shift + PRODUCT_DROP)).astype(np.int64)
-    return np.minimum(mult, MULT_MAX), shift
+    mult = multiplier.nearest(np.ldexp(scale, shift + PRODUCT_DROP))
+    return np.minimum(mult, (1 << multiplier.bits) - 1), shift
 
 
 @dataclass(frozen=True)
@@ -175,7 +181,8 @@ def prove(mult: Ints, rounds: Ints, shift: Ints, even: Ints, expected: Ints, sum
 
 
 def solve(function: Function, *, bias: Ints, least: Ints, most: Ints, scale: npt.NDArray[np.float64],
-          zero: int, low: int, high: int, ties_to_even: bool = False) -> list[Solution | None]:
+          zero: int, low: int, high: int, ties_to_even: bool = False,
+          multiplier: Multiplier = LARGE) -> list[Solution | None]:
     """Records of a layer's channels that provably equal ``function``, None for a channel without one.
 
     Tries the multiplier nearest to ``scale``, without and then with ``even``. Channels that still have no
@@ -195,39 +202,71 @@ def solve(function: Function, *, bias: Ints, least: Ints, most: Ints, scale: npt
         Output zero point and limits, as the POST instruction will have them.
     ties_to_even : bool
         Whether the fabric knows ``even``.
+    multiplier : Multiplier
+        The fabric's.
     """
     levels = np.arange(low + 1, high + 1, dtype=np.int64)
     safe = np.maximum(scale, 2.0**-60)
     guess = np.ceil(np.clip((levels[:, None] - zero - 0.5) / safe, -(2.0**40), 2.0**40)).astype(np.int64)
     thresholds = find_thresholds(function, least, most, levels=levels, guess=guess)
-    sides = (_Side.of(thresholds, np.maximum(least, 0), most),
-             _Side.of(thresholds, least, np.minimum(most, -1)))
 
     found, rounds = np.zeros(len(scale), np.bool_), np.zeros((2, len(scale)), np.int64)
-    mult, shift, even = (np.zeros(len(scale), np.int64) for _ in range(3))
-    for find in (_nominal, _search):
-        for kind in range(1 + ties_to_even):
-            left = np.flatnonzero(~found)
-            mult[left], shift[left] = nominal_scale(scale[left], even=bool(kind))
-            goals = _goals(levels - zero, shift[left], even=bool(kind))
-            found[left], mult[left], rounds[:, left] = find(
-                [side.take(left) for side in sides], goals, mult[left], shift[left])
-            even[left] = kind
+    mult, shift, even, moved = (np.zeros(len(scale), np.int64) for _ in range(4))
+    for share in (None, *(MIDDLES if multiplier.odd else ())):
+        if share is not None and not found.all():
+            moved[~found] = _middle(thresholds, least, most, share, multiplier.sum_bits)[~found]
+        sides = (_Side.of(thresholds - moved, np.maximum(least - moved, 0), most - moved),
+                 _Side.of(thresholds - moved, least - moved, np.minimum(most - moved, -1)))
+        for find in (_nominal, partial(_search, multiplier=multiplier)):
+            for kind in range(1 + ties_to_even):
+                left = np.flatnonzero(~found)
+                mult[left], shift[left] = nominal_scale(scale[left], bool(kind), multiplier)
+                goals = _goals(levels - zero, shift[left], even=bool(kind))
+                found[left], mult[left], rounds[:, left] = find(
+                    [side.take(left) for side in sides], goals, mult[left], shift[left])
+                even[left] = kind
 
     value = function(np.stack([least, most]))
-    flat = ~found & (value[0] == value[1])  # one level needs no multiplier
-    mult[flat], shift[flat], even[flat], rounds[:, flat] = 0, 0, 0, value[0, flat] - zero
-    found |= flat
+    if multiplier.odd:  # none can be left out, but a sum of 24 bits does not show behind this shift
+        few, middle = _two_valued(value, thresholds, least, most, multiplier.sum_bits)
+        few &= ~found
+        moved[few], mult[few], shift[few] = middle[few], 1, 15
+        rounds[:, few] = ((value[::-1, few] - zero) * 2 + 1) << 14
+    else:
+        few = ~found & (value[0] == value[1])  # one level needs no multiplier
+        mult[few], shift[few], rounds[:, few] = 0, 0, value[0, few] - zero
+    even[few] = 0
+    found |= few
 
-    zeros = np.zeros_like(least)
-    ends = np.clip(np.concatenate([thresholds, thresholds - 1, [least, most, zeros - 1, zeros]]), least, most)
+    ends = np.concatenate([thresholds, thresholds - 1, [least, most, moved - 1, moved]])
+    ends = np.clip(ends, least, most)
     expected = function(ends)
     steps = ((thresholds > least) & (thresholds <= most)).sum(axis=0)
-    found &= prove(mult, rounds, shift, even, expected, ends, zero=zero, low=low, high=high)
-    columns = zip(*(values.tolist() for values in
-                    (found, bias, mult, *rounds, shift, even, steps, least, most)), strict=True)
+    found &= prove(mult, rounds, shift, even, expected, ends - moved, zero=zero, low=low, high=high)
+    columns = zip(*(values.tolist() for values in (
+        found, bias - moved, mult, *rounds, shift, even, steps, least - moved, most - moved)), strict=True)
     return [Solution(Channel(bias=b, mult=m, round_pos=pos, round_neg=neg, shift=s, even=e), count, *ends)
             if ok else None for ok, b, m, pos, neg, s, e, count, *ends in columns]
+
+
+def _middle(thresholds: Ints, least: Ints, most: Ints, share: float, bits: int) -> Ints:
+    """The sum of each channel that such a share of its steps lies below, but all sums, relative to it, have
+    so many bits."""
+    reached = np.sort(np.clip(thresholds, least, most + 1), axis=0)
+    first, last = (reached <= least).sum(axis=0), (reached <= most).sum(axis=0)
+    index = np.clip(first + np.floor((last - first) * share).astype(np.int64), 0, len(reached) - 1)
+    limit = 1 << bits - 1
+    middle: Ints = np.take_along_axis(reached, index[None], axis=0)[0]
+    return np.clip(middle, most - limit + 1, least + limit)
+
+
+def _two_valued(value: Ints, thresholds: Ints, least: Ints, most: Ints, bits: int) -> tuple[Flags, Ints]:
+    """Channels of one level, or of two, told apart by their sign relative to the sum that is returned."""
+    step = np.max(np.where(thresholds <= most, thresholds, least), axis=0, initial=np.iinfo(np.int64).min)
+    middle: Ints = np.where(value[0] == value[1], 0, step)
+    limit = 1 << bits - 1
+    few: Flags = (value[1] - value[0] <= 1) & (middle - least <= limit) & (most - middle < limit)
+    return few, middle
 
 
 def _goals(steps: Ints, shift: Ints, even: bool = False) -> Ints:
@@ -250,11 +289,12 @@ def _nominal(sides: Sequence[_Side], goals: Ints, mult: Ints, shift: Ints) -> tu
             np.array([np.clip(half, first, last) for first, last in bounds]))
 
 
-def _search(sides: Sequence[_Side], goals: Ints, mult: Ints, shift: Ints) -> tuple[Flags, Ints, Ints]:
+def _search(sides: Sequence[_Side], goals: Ints, mult: Ints, shift: Ints, *,
+            multiplier: Multiplier) -> tuple[Flags, Ints, Ints]:
     """The same with another multiplier in place of the nominal one."""
     found, mult, rounds = np.zeros(len(mult), np.bool_), mult.copy(), np.zeros((2, len(mult)), np.int64)
     for c in range(len(mult)):
-        candidates = _candidates([side.multipliers(goals, c) for side in sides])
+        candidates = _candidates([side.multipliers(goals, c) for side in sides], multiplier)
         copies = np.full(len(candidates), c)  # the same channel once for each candidate
         good, _, choice = _nominal([side.take(copies) for side in sides], goals[:, copies], candidates,
                                    shift[copies])
@@ -264,9 +304,13 @@ def _search(sides: Sequence[_Side], goals: Ints, mult: Ints, shift: Ints) -> tup
     return found, mult, rounds
 
 
-def _candidates(intervals: Sequence[tuple[int, int]]) -> Ints:
+def _candidates(intervals: Sequence[tuple[int, int]], multiplier: Multiplier) -> Ints:
     """Multipliers spread over the intersection of the intervals, its middle first; none if it is empty."""
     least, most = max(a for a, _ in intervals), min(b for _, b in intervals)
+    most = min(most, (1 << multiplier.bits) - 1)
+    if multiplier.odd:
+        halves = _candidates([(least >> 1, (most - 1) >> 1)], replace(multiplier, odd=False))
+        return 2 * halves + 1
     count = min(MULTIPLIERS_TRIED, max(0, most - least + 1))
     spread = {least + (most - least) * i // max(count - 1, 1) for i in range(count)}
     return np.array(sorted(spread, key=lambda m: abs(2 * m - least - most)), np.int64)

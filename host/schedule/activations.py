@@ -136,9 +136,11 @@ class _Planner:
         writers = sum(other.output == layer.output for other in self.layers)
         return layer.out_image is None and layer.fill is None and writers == 1
 
-    def plan(self) -> Images:
+    def plan(self, spare_dram: bool) -> Images:
         """The best plan that is found by sending, one after the other, images through DRAM instead."""
         best, banned = self._possible(frozenset())
+        if spare_dram:
+            return best
         cost = self._cost(best)
         tried = {banned}
         improved = True
@@ -360,7 +362,7 @@ class _Planner:
 
 
 def plan_images(layers: Sequence[Layer], layouts: Mapping[int, Layout], share: Mapping[int, int],
-                outside: frozenset[int], fabric: Fabric) -> Images:
+                outside: frozenset[int], fabric: Fabric, *, spare_dram: bool = False) -> Images:
     """Place the images of a segment.
 
     Parameters
@@ -369,10 +371,11 @@ def plan_images(layers: Sequence[Layer], layouts: Mapping[int, Layout], share: M
     layouts : of every image touched
     share : alias -> the image whose bytes it shares
     outside : images that come from the host or that it wants: they have a home in DRAM in any case
+    spare_dram : whether none should pass through DRAM only because that is faster
 
     Raises
     ------
     CapacityError
         If one output row of a layer, with the input rows it needs, does not fit beside what must be whole.
     """
-    return _Planner(layers, layouts, share, outside, fabric).plan()
+    return _Planner(layers, layouts, share, outside, fabric).plan(spare_dram)

@@ -10,6 +10,8 @@ from .weights import ColumnTile
 
 LATENCY_BESIDE_ARRAY = 38
 """Cycles from a pixel's issue to the first read of its result, without R and C (docs/engine.md)."""
+SERIAL_VALUE, SERIAL_COMBINED = 2, 6
+"""Cycles of a value, and of one that another is added to, in a fabric with one memory for everything."""
 ARRIVING_PIXELS = 128
 """Pixels of an area, at least a row, while the input is on its way from DRAM: work begins with the first."""
 
@@ -22,8 +24,9 @@ def areas_of(layer: Layer, tiles: Sequence[ColumnTile], first: int, last: int, a
         return list(fir_grids(layer, fir, first, last, fabric))
     window = layer.kernel[0] * layer.kernel[1] if layer.mode == "window" else 1
     passes = max(tile.tiles for tile in tiles) * window
-    groups = -(-max(tile.count for tile in tiles) // fabric.lanes)
-    pace = groups * (1 if layer.other is None else 2)  # another operand takes the memory port twice
+    # Where instructions come from a slow memory, more and smaller areas cost more than they save.
+    pace = 1 if fabric.shared_words else pixel_pace(
+        max(tile.count for tile in tiles), layer.other is not None, fabric)
     width = layer.out_shape[1]
     if arriving:
         most = min(ARRIVING_PIXELS, fabric.acc_depth) if passes > 1 else ARRIVING_PIXELS
@@ -32,6 +35,13 @@ def areas_of(layer: Layer, tiles: Sequence[ColumnTile], first: int, last: int, a
             return [Grid(y, min(step, last - y), 0, width) for y in range(first, last, step)]
     return [Grid(y, height, x, columns)
             for y, height, x, columns in pixel_tiles(first, last, width, passes, pace, fabric)]
+
+
+def pixel_pace(channels: int, combines: bool, fabric: Fabric) -> int:
+    """Cycles that post-processing takes for a pixel."""
+    if fabric.shared_words:  # a value after the other
+        return channels * (SERIAL_COMBINED if combines else SERIAL_VALUE)
+    return -(-channels // fabric.lanes) * (2 if combines else 1)  # an operand takes the memory port once more
 
 
 def pixel_tiles(

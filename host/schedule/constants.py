@@ -18,6 +18,8 @@ from .residency import Residency, plan_residency
 from .weights import ColumnTile
 
 Bytes = npt.NDArray[np.uint8]
+RING_BLOCKS = 3
+"""Column tiles' weights that a ring holds: one in use, one loaded, one on its way."""
 MEMORIES = {Space.WM: Memory.WM, Space.PM: Memory.PM, Space.TABLE: Memory.TABLE}
 
 
@@ -38,15 +40,21 @@ class Store:
     Parameters
     ----------
     space : Space
-    capacity : words
     stride : bytes that a word takes in DRAM
+
+    Attributes
+    ----------
+    ring_wanted : words of a ring that is large enough
+    ring_blocks : so many blocks of those that pass through are enough too; 0: not known
     """
 
-    def __init__(self, space: Space, capacity: int, stride: int):
-        self.space, self.capacity, self.stride = space, capacity, stride
+    def __init__(self, space: Space, stride: int):
+        self.space, self.stride = space, stride
+        self.ring_wanted = 0
+        self.ring_blocks = 0
         self.blocks: list[Block] = []
         self._known: dict[tuple[bytes, int], int] = {}
-        self.residency = Residency([], 0, capacity, capacity)
+        self.residency = Residency([], 0, 0, 0)
         self.address: list[int] = []
 
     def add(self, data: npt.NDArray[np.generic], *, offset: int = 0, rounds: int = 1, uses: int = 0,
@@ -63,20 +71,35 @@ class Store:
         self.blocks[number] = replace(old, rounds=old.rounds + rounds, uses=min(old.uses, uses))
         return number
 
-    def plan(self, *, ring_least: int, ring_wanted: int) -> None:
-        """Decide what stays; the ring, in words, is for the blocks that do not."""
+    @property
+    def size(self) -> int:
+        """Words of all blocks."""
+        return sum(len(block.data) for block in self.blocks)
+
+    def homes(self, changing: bool | None = None) -> int:
+        """Bytes that blocks take in DRAM: all, or only those that change or do not."""
+        return self.stride * sum(len(block.data) for block in self.blocks
+                                 if changing is None or block.changing == changing)
+
+    def plan(self, capacity: int, *, ring_least: int) -> None:
+        """Decide what stays in so many words; the ring is for the blocks that do not."""
+        self.capacity = capacity
+        self.address = [0] * len(self.blocks)
         self.residency = plan_residency(
-            [len(block.data) for block in self.blocks], self.capacity, ring_least=ring_least,
-            ring_wanted=ring_wanted, gain=[(block.rounds, -block.uses) for block in self.blocks],
+            [len(block.data) for block in self.blocks], capacity, ring_least=ring_least,
+            ring_wanted=self.ring_wanted, ring_blocks=self.ring_blocks,
+            gain=[(block.rounds, -block.uses) for block in self.blocks],
             changing=frozenset(i for i, block in enumerate(self.blocks) if block.changing))
 
-    def image(self, base: int) -> Bytes:
-        """All blocks as they lie in DRAM from ``base`` on: resident ones first, in order of their places."""
+    def image(self, base: int, changing: bool | None = None) -> Bytes:
+        """Blocks as they lie in DRAM from ``base`` on: resident ones first, in order of their places.
+
+        All of them, or only those that change or do not.
+        """
         place = self.residency.place
-        order = sorted(range(len(self.blocks)), key=lambda i: (place[i] is None, place[i] or 0))
-        total = sum(len(block.data) for block in self.blocks)
-        image = np.zeros((total, self.stride), np.uint8)
-        self.address = [0] * len(self.blocks)
+        chosen = [i for i, block in enumerate(self.blocks) if changing is None or block.changing == changing]
+        order = sorted(chosen, key=lambda i: (place[i] is None, place[i] or 0))
+        image = np.zeros((self.homes(changing) // self.stride, self.stride), np.uint8)
         row = 0
         for index in order:
             data = self.blocks[index].data
@@ -145,9 +168,9 @@ class Constants:
 
     def __init__(self, fabric: Fabric, layers: Sequence[tuple[int, Layer, Sequence[ColumnTile], int]]):
         self.fabric = fabric
-        self.weights = Store(Space.WM, fabric.wm_words, fabric.wm_word_stride)
-        self.params = Store(Space.PM, fabric.pm_words, fabric.pm_word_stride)
-        self.tables = Store(Space.TABLE, fabric.tables, TABLE_BYTES)
+        self.weights = Store(Space.WM, fabric.wm_word_stride)
+        self.params = Store(Space.PM, fabric.pm_word_stride)
+        self.tables = Store(Space.TABLE, TABLE_BYTES)
         self.weight_block: dict[tuple[int, int], int] = {}  # (tag, column tile) -> block
         self.param_block: dict[tuple[int, int], int] = {}
         self.table_block: dict[int, int] = {}  # tag -> block
@@ -167,9 +190,18 @@ class Constants:
             if layer.table is not None:
                 self.table_block[tag] = self.tables.add(layer.table.reshape(1, -1))
         most = max((len(block.data) for block in self.weights.blocks), default=0)
-        self.weights.plan(ring_least=2 * fabric.rows, ring_wanted=3 * most)
-        self.params.plan(ring_least=2 * (fabric.cols + 1), ring_wanted=48 * (fabric.cols + 1))
-        self.tables.plan(ring_least=min(1, fabric.tables), ring_wanted=min(2, fabric.tables))
+        self.weights.ring_blocks = RING_BLOCKS
+        self.weights.ring_wanted = RING_BLOCKS * most
+        self.params.ring_wanted = 48 * (fabric.cols + 1)
+        self.params.ring_blocks = 16
+        self.tables.ring_wanted = min(2, fabric.tables)
+
+    def plan(self, wm_words: int, pm_words: int) -> None:
+        """Decide what stays in weight and parameter memories of these sizes."""
+        fabric = self.fabric
+        self.weights.plan(wm_words, ring_least=2 * fabric.rows)
+        self.params.plan(pm_words, ring_least=2 * (fabric.cols + 1))
+        self.tables.plan(fabric.tables, ring_least=min(1, fabric.tables))
 
     @property
     def stores(self) -> tuple[Store, ...]:

@@ -27,13 +27,13 @@ class Walk:
         return -(-self.run * self.count // rows)
 
 
-def walk_of(layer: Layer, pitch: int, rows: int, block: int) -> Walk:
+def walk_of(layer: Layer, pitch: int, rows: int, block: int, *, short_runs: bool = True) -> Walk:
     """The walk over a layer's taps; ``block`` is the number of input channels a tile of outputs reads.
 
     A dense kernel that reads all channels of the image has kernel rows that are one run; else each tap is a
     run of ``block`` bytes. With ``pitch = kw*Cin`` modulo R the R rows of a tile lie in R different banks
     also where it runs over several kernel rows (design 4.2); where that does not hold, tiles end at the end
-    of a run.
+    of a run. They do so, too, where a tile would hold several runs and ``short_runs`` are not wanted.
     """
     kh, kw = layer.kernel
     step_y, step_x = layer.dilation
@@ -47,11 +47,12 @@ def walk_of(layer: Layer, pitch: int, rows: int, block: int) -> Walk:
         run, runs_x, count = block, kw, kh * kw
         jump_x = step_x * channels - block
         jump_y = step_y * pitch - (kw - 1) * step_x * channels - block
+    short = run < rows and not short_runs
     if count == 1:
-        return Walk(run, 1, 0, 0, False, 1)
+        return Walk(run, 1, 0, 0, short, 1)
     if kh == 1:
         jump_y = 0
-    ragged = jump_x % rows != 0 or jump_y % rows != 0
+    ragged = jump_x % rows != 0 or jump_y % rows != 0 or short
     return Walk(run, runs_x, jump_x, jump_y, ragged, count)
 
 

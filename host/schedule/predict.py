@@ -23,6 +23,7 @@ from ...rtl.contract.isa import (
     Unit,
     Weights,
 )
+from .areas import pixel_pace
 
 if TYPE_CHECKING:
     from ..emit.program import Program
@@ -36,12 +37,14 @@ class Latencies:
 
     ``read`` and ``write`` are those of the DRAM behind the port, from a burst's address to its first beat
     and from its last beat to its answer. ``bytes_per_cycle`` is what it moves in both directions together;
-    None: a beat a cycle in each.
+    None: a beat a cycle in each. ``rom_bytes_per_cycle`` is what comes from memory that the fabric cannot
+    write: four wires of a serial flash at the fabric's clock.
     """
 
     read: int = 20
     write: int = 10
     bytes_per_cycle: Fraction | int | None = None
+    rom_bytes_per_cycle: Fraction | int = Fraction(1, 2)
     turn: int = 6  # a short burst's last beat to the next address, where bursts wait for each other
     start: int = 7  # doorbell to the first read address on the bus
     dispatch: int = 6  # an instruction's last beat to its issue stage
@@ -63,9 +66,14 @@ class Latencies:
     drain_add: int = 25
     post: int = 20  # the last group's entry to completion
     post_add: int = 28
-    table: int = 2  # more for the last four in a fabric with tables
+    table: int = 3  # more for the last four in a fabric with tables
     ahead: int = 16  # cycles that operands of an add are read ahead
     finish: int = 4  # the last completion to DONE
+    # Of fabrics with shared_words (rtl/lean.py):
+    jump: int = 36  # of a flash, to a place that does not follow the last one read
+    follow: int = 10  # a burst that does follow, to its first beat
+    visit: int = 4  # pause of the stream before each visit
+    serial: int = 26  # a Post's first and last value through it, without the reading of its records
 
 
 @dataclass
@@ -111,6 +119,8 @@ class _Timeline:
         rate = Fraction(latency.bytes_per_cycle or fabric.bus_bytes)
         self.reads = _Port(rate)
         self.writes = self.reads if latency.bytes_per_cycle else _Port(rate)
+        # Where instructions and constants come from.
+        self.code = _Port(Fraction(latency.rom_bytes_per_cycle)) if fabric.rom_base else self.reads
         self.memory = _Port(Fraction(1))  # port B of the activation memory: a request a cycle
         self.front = dict.fromkeys(Unit, 0)
         self.complete = dict.fromkeys(Unit, 0)
@@ -126,6 +136,8 @@ class _Timeline:
         self.drained: Times = np.full(fabric.fifo_depth, -(1 << 40), np.int64)
         # Of the last visit of a Stream that emits: when its results may be issued (FIR mode: are).
         self.pending: deque[tuple[Times, bool]] = deque()
+        self.lean = bool(fabric.shared_words)
+        self.stolen = 0  # cycles of the one memory that others had and the stream has not yet felt
         # The Post before: its first and last group, layer, and whether it adds and multiplies.
         self.post_first, self.post_last, self.post_layer, self.post_kind = -99, -99, -1, (0, 0)
 
@@ -150,8 +162,12 @@ class _Timeline:
         """From one instruction to the next as they come; where loads go on, behind all their open bursts."""
         fabric = self.fabric
         burst = fabric.max_burst * fabric.bus_bytes
-        share = 1 + fabric.outstanding if shared and self.latency.bytes_per_cycle else 1
-        return int(min(burst, INSTRUCTION_BYTES) * share / self.reads.rate)
+        if self.lean:  # between a load's bursts the flash jumps here and back
+            both = 2 * self.latency.jump if shared else self.latency.follow
+            return both + int(INSTRUCTION_BYTES / self.code.rate)
+        limited = self.latency.bytes_per_cycle or fabric.rom_base
+        share = 1 + fabric.outstanding if shared and limited else 1
+        return int(min(burst, INSTRUCTION_BYTES) * share / self.code.rate)
 
     def done(self, instruction: Instruction, time: int) -> None:
         unit = instruction.UNIT
@@ -190,13 +206,18 @@ class _Timeline:
         row = max(row, bursts * (latency.read + latency.turn) // fabric.outstanding)
         start = max(time + latency.command, self.bus)
         size = instruction.rows * -(-instruction.row_bytes // fabric.bus_bytes) * fabric.bus_bytes
-        idle = int((start - self.bus) * self.reads.rate)  # bytes that could come since the last load
-        self.unpaid = max(0, self.unpaid - idle)
-        self.bus = max(start + instruction.rows * row, self.reads.move(start, size + self.unpaid))
-        self.unpaid = 0
+        port = self.code if fabric.rom_base and instruction.dram >= fabric.rom_base else self.reads
+        if self.lean and port is self.code:  # one burst after the other
+            size += int(bursts * latency.follow * port.rate)
+        if port is self.code:
+            idle = int((start - self.bus) * port.rate)  # bytes that could come since the last load
+            size += max(0, self.unpaid - idle)
+            self.unpaid = 0
+        self.bus = max(start + instruction.rows * row, port.move(start, size))
         if instruction.space == Space.AM:
             chunks = instruction.rows * -(-instruction.row_bytes // _chunk(fabric))
             self.bus = max(self.bus, self.memory.move(start, chunks))
+        self.stolen += size // fabric.rows
         self.front[Unit.LOAD] = self.bus  # the next one's reads go out while this one's data come
         end = self.bus + latency.read
         self.done(instruction, end + self.latency.load)
@@ -216,20 +237,22 @@ class _Timeline:
         pixels = instruction.pixels
         length = instruction.pass_pixels
         time = max(self.ready(instruction), self.front[Unit.STREAM])
+        if self.lean:
+            time, self.stolen = time + self.stolen, 0
         left = instruction.tiles
         while left:
             ready, tiles = self.loads[0]
-            first = max(ready, self.loaded, self.taken) + rows
+            first = max(ready, self.loaded, self.taken) + (2 * rows if self.lean else rows)
             self.taken = max(time, first)
             now = min(left, tiles)
-            period = max(length, rows)
+            period = self.period(instruction)
             self.taken += (now - 1) * period
             self.loaded = first if now == 1 else self.taken - period + rows
             left -= now
             if instruction.fir and instruction.emit and not left:
                 # The last pass starts when there is room for all its results.
                 self.taken = max(self.taken, int(self.drained[pixels - 1]) + 2)
-            time = self.taken + length
+            time = self.taken + (period if self.lean else length)
             if now == tiles:
                 self.loads.popleft()
                 self.done(self.signals.popleft(), self.loaded + self.latency.weights)
@@ -245,8 +268,45 @@ class _Timeline:
         self.front[Unit.STREAM] = time
         self.done(instruction, time + self.latency.pixels)
 
+    def period(self, instruction: Stream) -> int:
+        """From one tile to the next: its pixels, but the next tile has to be loaded meanwhile."""
+        length, rows = instruction.pass_pixels, self.fabric.rows
+        if not self.lean:
+            return max(length, rows)
+        # Each word of the next tile takes the stream a cycle, and comes in every other one.
+        visits = 1 if instruction.fir else instruction.u_count * instruction.v_count
+        return max(length + visits * self.latency.visit + rows, 2 * rows + 2)
+
+    def serial_post(self, instruction: Post) -> None:
+        """One value after the other, one instruction after the other."""
+        latency, records = self.latency, instruction.channels + instruction.add
+        self.front[Unit.POST] = max(self.front[Unit.POST], self.complete[Unit.POST])
+        words = 5 * records
+        end = self.ready(instruction) + words + latency.serial
+        count = instruction.x_count * instruction.y_count
+        way = latency.way + self.fabric.rows + self.fabric.cols
+        pace = pixel_pace(instruction.channels, bool(instruction.add), self.fabric)
+        self.stolen += words + count * -(-instruction.channels // self.fabric.rows) * (1 + instruction.add)
+        while count:
+            planned, fixed = self.pending.popleft()
+            pixels = len(planned)
+            index = np.arange(pixels)
+            for first in range(0, pixels, self.fabric.fifo_depth):
+                issued = planned[first : first + self.fabric.fifo_depth]
+                if not fixed:
+                    issued = np.maximum(issued, self.drained[: len(issued)] + 2)
+                drain = _drain(index[: len(issued)], pace, end, issued + way)
+                self.drained = np.concatenate([self.drained[len(issued):], drain])
+                end = int(drain[-1])
+                self.front[Unit.STREAM] = max(self.front[Unit.STREAM], int(issued[-1]) + 1)
+            count -= pixels
+        self.done(instruction, end + latency.serial // 2)
+
     def post(self, instruction: Post) -> None:
         fabric, latency = self.fabric, self.latency
+        if self.lean:
+            self.serial_post(instruction)
+            return
         # Accepted, if of the same layer, as soon as the first group of the one before has entered.
         same = instruction.layer == self.post_layer
         self.front[Unit.POST] = self.post_first if same else self.post_last + 1

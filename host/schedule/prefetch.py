@@ -8,10 +8,15 @@ from ..emit.tokens import History, Item, Memory
 CONSTANTS = Memory.WM, Memory.PM, Memory.TABLE
 CYCLES_AHEAD_PER_BYTE = 2
 """How long before its use a byte is asked for: four times what a memory of two bytes a cycle needs for it."""
+ROM_CYCLES_AHEAD_PER_BYTE = 8
+"""The same for a serial flash of half a byte a cycle."""
 
 
-def prefetch(items: Sequence[Item]) -> list[Item]:
-    """The same program with such loads moved to the front.
+def prefetch(items: Sequence[Item], cycles_ahead: int = CYCLES_AHEAD_PER_BYTE, *,
+             rows: int = 1) -> list[Item]:
+    """The same program with such loads moved to the front, ``cycles_ahead`` for each byte.
+
+    A tile takes the array a cycle for each pixel, and never fewer than ``rows``, in which the next is loaded.
 
     A load comes behind the last work that touches the places it writes, behind the loads before it, and not
     much earlier than it is of use: LOAD works in order, and what waits behind it must not wait long.
@@ -20,7 +25,8 @@ def prefetch(items: Sequence[Item]) -> list[Item]:
     streamed = [0]  # cycles of the array before each item
     for item in items:
         instruction = item.instruction
-        cycles = instruction.tiles * instruction.pass_pixels if isinstance(instruction, Stream) else 0
+        cycles = (instruction.tiles * max(instruction.pass_pixels, rows)
+                  if isinstance(instruction, Stream) else 0)
         streamed.append(streamed[-1] + cycles)
     front: dict[int, list[Item]] = {}
     moved: set[int] = set()
@@ -32,7 +38,7 @@ def prefetch(items: Sequence[Item]) -> list[Item]:
             history = histories.setdefault(written.memory, History())
             behind = max((touch.instruction + 1 for touch in history.conflicts(written)), default=0)
             at, earliest = index, max(earliest, behind)
-            wanted = streamed[index] - CYCLES_AHEAD_PER_BYTE * instruction.row_bytes
+            wanted = streamed[index] - cycles_ahead * instruction.row_bytes
             while at > earliest and streamed[at - 1] >= wanted:
                 at -= 1
             while at < index and isinstance(items[at - 1].instruction, Weights | Stream):

@@ -1,5 +1,6 @@
 """From a lowered network to instructions: segments, memories, tiles, and the order of everything."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -29,7 +30,8 @@ from .constants import Constants, Store, biases_change
 from .fir import Grid, fir_grids, fir_of, line_of
 from .layout import Layout, layout_for
 from .memory import Block, place
-from .prefetch import prefetch
+from .partition import Partition, divide, least_words, with_own_memory
+from .prefetch import CYCLES_AHEAD_PER_BYTE, ROM_CYCLES_AHEAD_PER_BYTE, prefetch
 from .weights import ColumnTile, column_tiles, walk_start
 
 INPUT_AHEAD = 3
@@ -49,6 +51,7 @@ class Segment:
     layers: list[Layer]
     tags: list[int]
     share: dict[int, int]
+    summed: set[int] = field(default_factory=set)  # of those that share, sums over one of their operands
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
     items: list[Item] = field(default_factory=list)
@@ -59,7 +62,10 @@ class Segment:
 
 @dataclass
 class Scheduled:
-    """What emission needs: segments and host steps in order, and what goes to DRAM as it is."""
+    """What emission needs: segments and host steps in order, and what goes to DRAM as it is.
+
+    ``dram_used`` and ``rom_used``: the first free addresses behind it, the latter where constants lie apart.
+    """
 
     plan: Plan
     fabric: Fabric
@@ -68,8 +74,10 @@ class Scheduled:
     blobs: list[tuple[int, Bytes]]
     tensors: dict[int, DramTensor]
     dram_used: int
+    rom_used: int
     constants: Constants
     maps: list[npt.NDArray[np.int32]]
+    partition: Partition | None
 
 
 @dataclass(frozen=True)
@@ -93,20 +101,30 @@ class View:
 Views = Mapping[int, View]
 
 
-def schedule(plan: Plan, fabric: Fabric) -> Scheduled:
+def schedule(plan: Plan, fabric: Fabric, *, am_words: int | None = None,
+             adds_in_place: bool = False) -> Scheduled:
     """Lay out a network for a fabric.
+
+    Parameters
+    ----------
+    am_words : of a fabric whose memory serves for everything, the most that images may take
+    adds_in_place : whether sums are written over one of their operands, which takes less memory
 
     Raises
     ------
     CapacityError
         If one tile or row of some layer does not fit a memory; ``ops`` are those to leave to the host.
     """
-    return _Scheduler(plan, fabric).run()
+    return _Scheduler(plan, fabric, am_words, adds_in_place).run()
 
 
 class _Scheduler:
-    def __init__(self, plan: Plan, fabric: Fabric):
-        self.plan, self.fabric = plan, fabric
+    def __init__(self, plan: Plan, fabric: Fabric, am_words: int | None, adds_in_place: bool):
+        self.plan, self.built, self.adds_in_place = plan, fabric, adds_in_place
+        self.fabric = fabric
+        if fabric.shared_words:
+            most = fabric.shared_words - least_words(fabric)
+            self.fabric = with_own_memory(fabric, most if am_words is None else min(am_words, most))
         self.shapes: dict[int, Shape] = {}
         for step in plan.steps:
             if isinstance(step, Layer):
@@ -117,7 +135,9 @@ class _Scheduler:
         self.parts = self._segments()
         self.layouts: dict[int, Layout] = {}  # of the segment at hand: another may lay an image out otherwise
         self.tiles: dict[int, list[ColumnTile]] = {}  # by tag
+        # The first free addresses; of constants, where they lie apart (what can be written may be small).
         self.dram = 0
+        self.rom = fabric.rom_base or (fabric.am_bytes if fabric.shared_words else 0)
 
     def run(self) -> Scheduled:
         segments = [part for part in self.parts if isinstance(part, Segment)]
@@ -127,19 +147,28 @@ class _Scheduler:
             self._choose_layouts(segment, begun)
             begun |= {layer.output for layer in segment.layers}
             for layer, tag in zip(segment.layers, segment.tags, strict=True):
-                self.tiles[tag] = column_tiles(layer, self.layouts[layer.input].pitch, self.fabric)
+                self.tiles[tag] = column_tiles(layer, self.layouts[layer.input].pitch, self.built)
             outside = frozenset((*segment.inputs, *segment.outputs))
-            segment.images = plan_images(segment.layers, self.layouts, segment.share, outside, self.fabric)
+            segment.images = plan_images(segment.layers, self.layouts, segment.share, outside, self.fabric,
+                                         spare_dram=self.built is not self.fabric)
         self.constants = Constants(self.fabric, [
             (tag, layer, self.tiles[tag], self._rounds(segment, step)) for segment in segments
             for step, (layer, tag) in enumerate(zip(segment.layers, segment.tags, strict=True))])
+        homes = self._homes()
+        partition = self._partition(segments, homes) if self.built.shared_words else None
+        if partition is None:
+            self.constants.plan(self.fabric.wm_words, self.fabric.pm_words)
+        else:
+            self.constants.plan(partition.wm_words, partition.pm_words)
         blobs = []
         for store in self.constants.stores:
-            size = sum(len(block.data) for block in store.blocks) * store.stride
-            start = self._reserve(size)
-            if size:
-                blobs.append((start, store.image(start)))
-        self._place_tensors(segments)
+            # What the host computes for each run has to lie where it, too, can write at any time.
+            for changing in (False, True) if self.rom else (None,):
+                size = store.homes(changing)
+                start = self._reserve(size, constant=not changing)
+                if size:
+                    blobs.append((start, store.image(start, changing)))
+        self._place_tensors(homes)
         setup = list(self.constants.setup())
         self.maps: dict[bytes, int] = {}
         maps: list[npt.NDArray[np.int32]] = []
@@ -148,8 +177,20 @@ class _Scheduler:
             self._emit_segment(segment)
             segment.weights = [each for layer, tag in zip(segment.layers, segment.tags, strict=True)
                                for each in self._computed(layer, tag, maps)]
-        return Scheduled(self.plan, self.fabric, list(self.parts), setup, blobs, self.tensors, self.dram,
-                         self.constants, maps)
+        return Scheduled(self.plan, self.built, list(self.parts), setup, blobs, self.tensors, self.dram,
+                         self.rom, self.constants, maps, partition)
+
+    def _partition(self, segments: Sequence[Segment], homes: "_Homes") -> Partition:
+        """How the one memory is divided among what was planned."""
+        fabric = self.built
+        used = max((s.images.used for s in segments if s.images is not None), default=0)
+        moved = homes.size + sum(-(-store.homes(True) // 64) * 64 for store in self.constants.stores)
+        largest = max(homes.starts, key=lambda t: math.prod(self.shapes[t]), default=-1)
+        culprit = next((layer.ops for segment in segments for layer in segment.layers
+                        if largest in touched(layer) and layer.ops), ())
+        partition = divide(fabric, -(-used // fabric.rows), moved, self.constants, culprit)
+        self.dram = partition.ports
+        return partition
 
     # -- segments --------------------------------------------------------------------------------------
 
@@ -242,6 +283,15 @@ class _Scheduler:
             if self._in_place(layer, segment):
                 self.layouts[layer.output] = self.layouts[layer.input]
                 segment.share[layer.output] = segment.share.get(layer.input, layer.input)
+        if self.adds_in_place:
+            for step, layer in enumerate(segment.layers):
+                if layer.other is not None and self._adds_over(layer, step, segment):
+                    readers = [reader for reader in segment.layers
+                               if reader.input in (layer.other, layer.output)]
+                    self.layouts[layer.output] = self.layouts[layer.other] = layout_for(
+                        layer.image, readers, self.fabric.rows)
+                    segment.share[layer.output] = layer.other
+                    segment.summed.add(layer.output)
 
     def _in_place(self, layer: Layer, segment: Segment) -> bool:
         """Whether a depthwise layer can write its output over its input.
@@ -266,6 +316,25 @@ class _Scheduler:
             and inside.size <= IN_PLACE_SHARE * self.fabric.am_bytes
             and not set(segment.share.values()) & {layer.input, layer.output}
             and not {layer.input, layer.output} & set(segment.share)
+        )
+
+    def _adds_over(self, layer: Layer, step: int, segment: Segment) -> bool:
+        """Whether a layer can write the sum with its other operand over that.
+
+        A Post reads each byte of it just before it writes the sum there. So nothing may want the operand
+        later, and both must lie alike; the halo is filled anew between their readers.
+        """
+        assert layer.other is not None
+        pair = {layer.other, layer.output}
+        later = {tensor for other in segment.layers[step + 1 :] for tensor in touched(other)}
+        made = [other.output for other in segment.layers]
+        return (
+            layer.add is not None and layer.other not in (layer.input, *later)
+            and (layer.other_shape or layer.out_shape) == layer.out_shape == layer.image
+            and layer.out_part == WHOLE and layer.out_image is None and layer.fill is None
+            and made.count(layer.output) == 1 and layer.other in made[:step]
+            and pair.isdisjoint((*segment.inputs, *segment.outputs, *segment.share, *segment.share.values()))
+            and self.layouts[layer.output].size <= IN_PLACE_SHARE * self.fabric.am_bytes
         )
 
     def _used_outside(self, segment: Segment) -> set[int]:
@@ -306,14 +375,18 @@ class _Scheduler:
 
     # -- tensors in DRAM -------------------------------------------------------------------------------
 
-    def _reserve(self, size: int) -> int:
-        """The next piece of DRAM, aligned so that bursts start well."""
-        start = self.dram
-        self.dram = -(-(start + size) // 64) * 64
+    def _reserve(self, size: int, *, constant: bool = False) -> int:
+        """The next piece of memory, aligned so that bursts start well; constants lie in the ROM, if any."""
+        start = self.rom if constant and self.rom else self.dram
+        end = -(-(start + size) // 64) * 64
+        if constant and self.rom:
+            self.rom = end
+        else:
+            self.dram = end
         return start
 
-    def _place_tensors(self, segments: list[Segment]) -> None:
-        """DRAM homes for what crosses a segment's edge or is spilled; memory is reused over the steps."""
+    def _homes(self) -> "_Homes":
+        """Homes for what crosses a segment's edge or is spilled; memory is reused over the steps."""
         life: dict[int, tuple[int, int]] = {}
         for step, part in enumerate(self.parts):
             if isinstance(part, Segment):
@@ -328,13 +401,17 @@ class _Scheduler:
         starts = place(blocks, 1 << 32, align=64)
         assert starts is not None
         size = max((start + block.size for start, block in zip(starts, blocks, strict=True)), default=0)
-        base = self._reserve(size)
+        return _Homes(dict(zip(order, starts, strict=True)), stride, size)
+
+    def _place_tensors(self, homes: "_Homes") -> None:
+        """Give the homes their addresses."""
+        base = self._reserve(homes.size)
         self.tensors = {}
-        for tensor, start in zip(order, starts, strict=True):
+        for tensor, start in homes.starts.items():
             height, width, channels = self.shapes[tensor]
             flipped = self.plan.graph.tensors[tensor].dtype == "uint8"
             self.tensors[tensor] = DramTensor(
-                tensor, base + start, height, width * channels, stride[tensor], flipped)
+                tensor, base + start, height, width * channels, homes.stride[tensor], flipped)
 
     # -- instructions ----------------------------------------------------------------------------------
 
@@ -356,7 +433,8 @@ class _Scheduler:
             for i in steps:
                 layer, tag = segment.layers[i], segment.tags[i]
                 for tensor in touched(layer):
-                    if tensor in whole and tensor not in self.begun and tensor not in segment.share:
+                    own = tensor not in segment.share or tensor in segment.summed
+                    if tensor in whole and tensor not in self.begun and own:
                         self._begin(segment, tensor, whole[tensor], tag)
                     if tensor in segment.inputs and tensor in whole and (
                             tensor != layer.input or layer.output in group.buffers or len(steps) > 1):
@@ -376,7 +454,8 @@ class _Scheduler:
                         self.items += self._store_image(
                             tensor, whole[tensor], 0, self.layouts[tensor].height, segment.tags[i])
             step = group.last + 1
-        segment.items = prefetch([_counted(item) for item in self.items])
+        ahead = ROM_CYCLES_AHEAD_PER_BYTE if self.rom else CYCLES_AHEAD_PER_BYTE
+        segment.items = prefetch([_counted(item) for item in self.items], ahead, rows=self.fabric.rows)
 
     def _begin(self, segment: Segment, tensor: int, view: View, tag: int) -> None:
         """Fill the halo of a whole image with what its readers take for zero."""
@@ -457,7 +536,7 @@ class _Scheduler:
         constants = self.constants
         assert segment.images is not None
         arriving = layer.input in segment.inputs and layer.input in segment.images.base
-        areas = areas_of(layer, tiles, first, last, arriving, self.fabric)
+        areas = areas_of(layer, tiles, first, last, arriving, self.built)
         streamed = any(constants.weights.residency.place[constants.weight_block[tag, number]] is None
                        for number in range(len(tiles)))
         blocks = list(enumerate(tiles))
@@ -683,6 +762,16 @@ class _Scheduler:
     def _store_image(self, tensor: int, view: View, first: int, last: int, tag: int) -> Iterator[Item]:
         for fields, outer, inner in self._moves(tensor, view, first, last):
             yield Item(StoreRows(layer=tag, **fields), (inner, replace(outer, write=True)))
+
+
+@dataclass(frozen=True)
+class _Homes:
+    """Images in DRAM: where each starts, relative to the first, the stride of its rows, and all their bytes.
+    """
+
+    starts: dict[int, int]
+    stride: dict[int, int]
+    size: int
 
 
 @dataclass

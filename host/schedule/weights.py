@@ -67,7 +67,8 @@ def column_tiles(layer: Layer, pitch: int, fabric: Fabric) -> list[ColumnTile]:
         if fir:
             walk, taps = fir.walk(layer, pitch), _fir_rows(layer, weights[..., columns], fir, fabric.rows)
         else:
-            walk = walk_of(layer, pitch, fabric.rows, block)
+            # The weight unit of a fabric with one memory for everything knows one jump in a tile.
+            walk = walk_of(layer, pitch, fabric.rows, block, short_runs=not fabric.shared_words)
             taps = _pack(_taps(layer, weights[..., columns], first, channel, block), walk, fabric.rows)
         words = np.zeros((len(taps), fabric.cols), np.int16)
         if layer.computed is None:

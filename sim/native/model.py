@@ -201,6 +201,10 @@ class NativeModel:
         """Write a register, through the AXI4-Lite port; takes some cycles."""
         self._judge(self._code.celosia_write(self._handle, address, value))
 
+    def window(self, address: int, data: Bytes, *, write: bool) -> None:
+        """Read or write bytes of the memory that the fabric has for everything, through its own port."""
+        self._judge(self._code.celosia_window(self._handle, address, data.ctypes.data, data.size, write))
+
     def step(self, cycles: int) -> None:
         """Let so many cycles pass."""
         start = time.perf_counter()
@@ -290,4 +294,7 @@ def _load(library: Path) -> Any:
     ):
         function = getattr(code, f"celosia_{name}")
         function.restype, function.argtypes = result, list(arguments)
+    if hasattr(code, "celosia_window"):
+        code.celosia_window.restype = ctypes.c_int32
+        code.celosia_window.argtypes = [pointer, u32, pointer, u32, ctypes.c_int32]
     return code

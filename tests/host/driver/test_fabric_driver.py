@@ -70,8 +70,8 @@ def test_a_run_returns_64_bit_cycles_and_writes_start_last():
     ({"MAGIC": 0xFFFF_FFFF}, DeviceError, "MAGIC reads 0xffffffff, expected 0x434c5341; check the port"),
     ({"VERSION": 99}, MismatchError, "version 99.*build and flash"),
     ({"FINGERPRINT_LO": 0}, MismatchError,
-     f"{FABRIC.fingerprint:#018x}.*device is 0x.*00000000; compile the model"),
-    ({"FINGERPRINT_HI": 1}, MismatchError, "device is 0x00000001"),
+     f"{FABRIC.fingerprint:#018x}.*device has an unknown fabric .0x.*00000000.; compile the model"),
+    ({"FINGERPRINT_HI": 1}, MismatchError, "device has an unknown fabric .0x00000001"),
 ])
 def test_a_wrong_device_is_refused_before_a_byte_moves(registers, error, text):
     link = FakeLink(**registers)

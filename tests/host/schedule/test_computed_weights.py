@@ -127,7 +127,7 @@ def test_equal_zeros_in_dram_are_not_one_block():
 
 def test_what_changes_shares_no_block_with_what_does_not():
     for first, second in ((False, True), (True, False), (True, True)):
-        store = Store(Space.WM, 16, 8)
+        store = Store(Space.WM, 8)
         numbers = [store.add(np.zeros((4, 8), np.int8), changing=each) for each in (first, second)]
         assert numbers == [0, 1]
 
