@@ -3,14 +3,14 @@ from pathlib import Path
 from typing import Literal
 
 from .host.driver.device import WATCHDOG, Device
-from .host.emit.emit import emit
+from .host.emit.fit import fit
 from .host.emit.program import Program
 from .host.graph.ir import Graph
 from .host.graph.passes import run_passes
 from .host.importers import load
-from .host.link.factory import open_link
+from .host.link.factory import is_board, open_board, open_link
+from .host.link.link import Link
 from .host.lower.lower import lower
-from .host.schedule.schedule import schedule
 from .memory import read_memory
 from .rtl.contract.errors import CapacityError, InputError
 from .rtl.contract.fabric import Fabric
@@ -61,7 +61,7 @@ def compile_model(model: str | Path | Graph, *, fabric: str | Path | Fabric = DE
     on_host: dict[int, str] = {}
     while True:
         try:
-            return emit(schedule(lower(graph, chosen, on_host=on_host), chosen))
+            return fit(lower(graph, chosen, on_host=on_host), chosen)
         except CapacityError as error:
             # What does not fit goes to the host; the report says why.
             left = {op: str(error) for op in error.ops if op not in on_host}
@@ -87,20 +87,22 @@ def is_program(path: str | Path) -> bool:
         return False
 
 
-def open_device(device: str = "sim", *, fabric: str | Path | Fabric = DEFAULT,
+def open_device(device: str = "sim", *, fabric: str | Path | Fabric | None = None,
                 memory_bytes: int = MEMORY_BYTES, memory: Memory | str | None = None,
                 watchdog: int = WATCHDOG, progress: Progress | None = None) -> Device:
     """Open a device.
 
     Parameters
     ----------
-    device : "sim" (the RTL as native code; built at first use and cached) or "emulator"
-    fabric : preset name, TOML file, or Fabric
-    memory_bytes : size of the memory behind the port
+    device : "sim" (the RTL as native code; built at first use and cached), "emulator", or a board:
+        "serial:PORT"
+    fabric : preset name, TOML file, or Fabric; if not given, what a board says it has (``Device.fabric``),
+        and "sim16x16" for the others
+    memory_bytes : size of the memory behind the port; a board has its own
     memory : latency, bandwidth, back-pressure and errors of that memory, or a name or numbers as
         `celosia run --memory` takes them (sim only); as fast as the bus unless given
     watchdog : cycles an inference may take
-    progress : called with the stage of a build, the steps done and the steps in all
+    progress : called with the stage of a build or transfer, the steps or bytes done, and those in all
 
     Raises
     ------
@@ -108,14 +110,28 @@ def open_device(device: str = "sim", *, fabric: str | Path | Fabric = DEFAULT,
         For an unknown kind of device, or a memory that it cannot have.
     ToolError
         If the simulator cannot be built.
+    DeviceError
+        If no board answers.
+    MismatchError
+        If the board has another fabric than the one given, or, if none is given, one that is no preset.
     """
-    chosen = load_fabric(fabric)
     if not 1 <= memory_bytes <= ADDRESS_SPACE:
         raise InputError(f"memory_bytes is {memory_bytes}; it must be 1 to {ADDRESS_SPACE}, "
                          "the fabric's address space")
     if isinstance(memory, str):
         memory = named.memory if (named := read_memory(memory)) else None
-    if memory is not None and device == "emulator":
-        raise InputError("the emulator knows no memory timing or errors; use device 'sim' with memory=…")
-    link = open_link(device, chosen, memory_size=memory_bytes, memory=memory, progress=progress)
-    return Device(link, chosen, watchdog=watchdog)
+    if memory is not None and (device == "emulator" or is_board(device)):
+        whose = "a board has its own memory" if is_board(device) else (
+            "the emulator knows no memory timing or errors")
+        raise InputError(f"{whose}; use device 'sim' with memory=…")
+    link: Link
+    if is_board(device):
+        link, chosen = open_board(device, None if fabric is None else load_fabric(fabric))
+    else:
+        chosen = load_fabric(DEFAULT if fabric is None else fabric)
+        link = open_link(device, chosen, memory_size=memory_bytes, memory=memory, progress=progress)
+    try:
+        return Device(link, chosen, watchdog=watchdog, progress=progress if is_board(device) else None)
+    except BaseException:
+        link.close()
+        raise

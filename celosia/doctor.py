@@ -34,6 +34,7 @@ PACKAGES = [  # name, needed, purpose
     ("onnx", True, "reads ONNX models"),
     ("onnxruntime", True, "computes their operators on the host, and is their reference of --check"),
     ("amaranth-boards", False, "describes the open boards"),
+    ("pyserial", False, "talks to boards"),
     ("cocotb", False, "runs the testbenches"),
     ("scikit-learn", False, "trains the demo network anew"),
 ]
@@ -61,6 +62,7 @@ def examine() -> list[Finding]:
             extra = {"cocotb": "pip install 'celosia[test]'", "scikit-learn": "pip install 'celosia[train]'"}
             found.append(Finding(name, False, "missing", needed, purpose,
                                  extra.get(name, f"pip install {name}")))
+    found.append(_ports())
     folder = cache_folder()
     writable = _writable(folder)
     found.append(Finding("cache", writable, f"{folder} ({_built(folder)} fabrics built)", True,
@@ -82,6 +84,37 @@ def _compiler() -> Finding:
                    "compiles the simulated hardware",
                    "install it with the system's package manager (Debian: apt install g++), or name one "
                    "in CXX; until then --device emulator works")
+
+
+def _ports() -> Finding:
+    """The serial ports that boards may be on, and whether this user may open them."""
+    try:
+        from serial.tools.list_ports import comports
+    except ImportError:
+        return Finding("serial ports", False, "not looked for without pyserial", False, "lead to boards",
+                       "pip install pyserial")
+    ports = {port.device: port.product or port.description or ""
+             for port in comports() if port.vid is not None}  # on USB
+    closed = [name for name in ports if not os.access(name, os.R_OK | os.W_OK)]
+    told = ", ".join(f"{name} ({what})" if what else name for name, what in ports.items()) or "none found"
+    if closed:
+        told += f"; no right to open {', '.join(closed)}"
+    if not ports:
+        remedy = "connect a board's USB plug; a virtual machine or container must be given the port"
+    elif sys.platform == "win32":
+        remedy = "close the program that has it open"
+    else:
+        remedy = f"sudo usermod -aG {_group(closed[0]) if closed else 'dialout'} $USER, then log in again"
+    return Finding("serial ports", bool(ports) and not closed, told, False,
+                   "lead to boards (run --device serial:PORT)", remedy)
+
+
+def _group(port: str) -> str:
+    """The group whose members may open a port: dialout on Debian, uucp on Arch."""
+    try:
+        return Path(port).group()
+    except (OSError, KeyError, NotImplementedError):
+        return "dialout"
 
 
 def _version(command: list[str], arguments: list[str]) -> str:

@@ -102,7 +102,7 @@ class InferenceSession:
             raise InputError(f"the model has no output {unknown}; it has {names}")
         if self._device is None:
             self._device = open_device(self._kind, fabric=self._fabric,
-                                       memory_bytes=self._program.dram_bytes or 1)
+                                       memory_bytes=self._program.memory_bytes or 1)
         samples = self._samples({name: np.asarray(value) for name, value in input_feed.items()})
         made: list[tuple[Array, ...]] = []
         for sample in samples:

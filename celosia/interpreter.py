@@ -56,7 +56,7 @@ class Interpreter:
         """Open the device."""
         if self._device is None:
             self._device = open_device(self._kind, fabric=self._fabric,
-                                       memory_bytes=self._program.dram_bytes or 1)
+                                       memory_bytes=self._program.memory_bytes or 1)
 
     def get_input_details(self) -> list[dict[str, Any]]:
         """Name, index, shape, dtype and quantisation of each input."""

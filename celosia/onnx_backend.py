@@ -55,7 +55,7 @@ class CelosiaRep(BackendRep):
                               examples=dict(zip(self._names, given, strict=True)))
             self._programs[key] = compile_model(graph, fabric=self._fabric)
         self.program = program = self._programs[key]
-        with open_device(self._kind, fabric=self._fabric, memory_bytes=program.dram_bytes or 1) as device:
+        with open_device(self._kind, fabric=self._fabric, memory_bytes=program.memory_bytes or 1) as device:
             return device.run(program, given).outputs
 
 

@@ -10,12 +10,14 @@ import click
 import numpy as np
 from rich.markup import escape
 
-from ..api import Qdq, Rounding, compile_model, is_program, load_program
+from ..api import Qdq, Rounding, compile_model, is_program, load_program, open_device
 from ..doctor import examine
 from ..host.driver.device import WATCHDOG, Array
 from ..host.driver.fabric_driver import MAX_WATCHDOG
+from ..host.link.factory import is_board
 from ..memory import AUTO, read_memory
 from ..rtl.contract.errors import InputError, ToolError, WrongResult
+from ..rtl.contract.fabric import Fabric
 from ..rtl.contract.presets import DEFAULT, PRESETS, load_fabric
 from ..sim.native.build import MODULE
 from .digits import show_digits
@@ -26,9 +28,13 @@ from .tables import console, fabric_table, layer_table, program_tables, progress
 model_argument = click.argument("model", type=click.Path(exists=True, path_type=Path))
 fabric_option = click.option("--fabric", default=DEFAULT, show_default=True, metavar="PRESET|FILE.toml",
                              help="What to run on; see `celosia fabrics`.")
-device_option = click.option("--device", default="sim", show_default=True, metavar="sim|emulator",
+device_option = click.option("--device", default="sim", show_default=True,
+                             metavar="sim|emulator|serial:PORT",
                              help="sim: the hardware, compiled to native code. "
-                             "emulator: the instruction set only.")
+                             "emulator: the instruction set only. serial:/dev/ttyUSB0: a board.")
+device_fabric_option = click.option("--fabric", metavar="PRESET|FILE.toml",
+                                    help="What to run on; see `celosia fabrics`.  [default: what a board "
+                                    f"says it has, else {DEFAULT}]")
 rounding_option = click.option("--rounding", type=click.Choice(get_args(Rounding)), default="litert",
                                show_default=True, help="Whose fully connected layers are meant: "
                                "LiteRT 1.3 and later, or TensorFlow Lite Micro.")
@@ -59,7 +65,7 @@ debug_option = click.option("--debug", is_flag=True, expose_value=False,
               "May be given several times; more files may follow the model. Without any, one random "
               "sample is run.")
 @click.argument("more_inputs", nargs=-1, type=click.Path(path_type=Path))
-@fabric_option
+@device_fabric_option
 @device_option
 @memory_option
 @rounding_option
@@ -70,8 +76,8 @@ debug_option = click.option("--debug", is_flag=True, expose_value=False,
 @watchdog_option
 @json_option
 @debug_option
-def run(model: Path, input_files: tuple[Path, ...], more_inputs: tuple[Path, ...], fabric: str, device: str,
-        memory: str, rounding: Rounding, qdq: Qdq, check: bool, out: Path | None, watchdog: int,
+def run(model: Path, input_files: tuple[Path, ...], more_inputs: tuple[Path, ...], fabric: str | None,
+        device: str, memory: str, rounding: Rounding, qdq: Qdq, check: bool, out: Path | None, watchdog: int,
         as_json: bool) -> None:
     """Compile MODEL, run it, and report per layer.
 
@@ -80,8 +86,9 @@ def run(model: Path, input_files: tuple[Path, ...], more_inputs: tuple[Path, ...
     \b
     celosia run model.tflite --inputs photo.png --check
     celosia run model.tflite --inputs samples.npz --out results.npz --json
+    celosia run model.tflite --device serial:/dev/ttyUSB0
     """
-    chosen = load_fabric(fabric)
+    chosen = fabric_of(device, fabric)
     behind = read_memory(memory)
     if out is not None:
         check_folder(out, "--out")
@@ -103,6 +110,14 @@ def run(model: Path, input_files: tuple[Path, ...], more_inputs: tuple[Path, ...
         if out is not None:
             console.print(f"outputs of {samples_text(len(job.outputs))} written to {escape(str(out))}")
     finish(job, len(samples))
+
+
+def fabric_of(device: str, fabric: str | None) -> Fabric:
+    """The fabric that was named; else the one that a board says it has, or the default for the others."""
+    if fabric is None and is_board(device):
+        with open_device(device) as board:
+            return board.fabric
+    return load_fabric(DEFAULT if fabric is None else fabric)
 
 
 def finish(job: Job, wanted: int) -> None:
@@ -158,7 +173,8 @@ def show(job: Job) -> None:
         off = told["predicted"] / told["cycles"] - 1
         console.print(f"{told['cycles']:,} cycles an inference (predicted {off:+.1%}), "
                       f"{told['utilisation']:.1%} of the array's peak; {share}")
-        console.print(memory_text(told["memory"]))
+        if told["memory"] is not None:
+            console.print(memory_text(told["memory"]))
     elif told["predicted"]:
         console.print(f"about {told['predicted']:,} cycles an inference predicted; {share}")
     else:
@@ -228,7 +244,7 @@ def inspect(model: Path, fabric: str, rounding: Rounding, qdq: Qdq, as_json: boo
             "model": program.name, "fabric": program.fabric.name,
             "fingerprint": f"{program.fabric.fingerprint:016x}", "predicted": program.predicted,
             "macs": program.macs, "macs_on_fabric": program.macs_on_fabric,
-            "dram_bytes": program.dram_bytes, "memory": program.memory,
+            "dram_bytes": program.dram_bytes, "rom_bytes": program.rom_bytes, "memory": program.memory,
             "layers": [vars(layer) for layer in program.layers]}, indent=1))
         return
     for table in program_tables(program, width=console.width):
@@ -261,41 +277,58 @@ def fabrics(as_json: bool) -> None:
 
 
 @click.command()
-@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path),
-              metavar="FILE.v")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.v",
+              help="The fabric.")
+@click.option("--header", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.h",
+              help="Its registers, codes and instructions for C.")
 @fabric_option
 @json_option
 @debug_option
-def verilog(output: Path, fabric: str, as_json: bool) -> None:
+def verilog(output: Path | None, header: Path | None, fabric: str, as_json: bool) -> None:
     """Write a fabric as one Verilog file with AXI4 and AXI4-Lite ports (module celosia_fabric).
 
+    The comment at its head has the parameters, the registers, what the ports expect, and an instance to copy.
+    docs/integration.md shows it in a system.
+
     \b
-    celosia verilog --fabric tiny -o celosia.v
+    celosia verilog --fabric tiny -o celosia.v --header celosia.h
     """
+    from ..rtl.c_header import c_header
     from ..rtl.verilog import fabric_verilog
 
+    if output is None and header is None:
+        raise click.UsageError("nothing to write; name a file with -o FILE.v, --header FILE.h, or both")
     chosen = load_fabric(fabric)
-    check_folder(output, "-o")
-    text = fabric_verilog(chosen)
-    try:
-        output.write_text(text)
-    except OSError as error:
-        raise InputError(f"-o {output} cannot be written: {error.strerror or error}") from error
-    lines = len(text.splitlines())
+    wanted = [(file, option, make) for file, option, make in (
+        (output, "-o", fabric_verilog), (header, "--header", c_header)) if file is not None]
+    for file, option, _ in wanted:
+        check_folder(file, option)
+    lines = {}
+    for file, option, make in wanted:
+        text = make(chosen)
+        lines[file] = len(text.splitlines())
+        try:
+            file.write_text(text)
+        except OSError as error:
+            raise InputError(f"{option} {file} cannot be written: {error.strerror or error}") from error
     if as_json:
-        click.echo(json.dumps({"file": str(output), "module": MODULE, "fabric": chosen.name,
-                               "fingerprint": f"{chosen.fingerprint:016x}", "lines": lines}, indent=1))
-    else:
-        console.print(escape(f"{output}: module {MODULE}, fabric {chosen.name} "
-                             f"({chosen.rows}x{chosen.cols}), {lines:,} lines"))
+        click.echo(json.dumps({
+            "file": output and str(output), "header": header and str(header), "module": MODULE,
+            "fabric": chosen.name, "fingerprint": f"{chosen.fingerprint:016x}",
+            "lines": lines.get(output) if output else None}, indent=1))
+        return
+    told = f"fabric {chosen.name} ({chosen.rows}x{chosen.cols})"
+    for file, count in lines.items():
+        what = f"module {MODULE}, {told}" if file == output else f"C header of {told}"
+        console.print(escape(f"{file}: {what}, {count:,} lines"))
 
 
 @click.command()
-@fabric_option
+@device_fabric_option
 @device_option
 @json_option
 @debug_option
-def demo(fabric: str, device: str, as_json: bool) -> None:
+def demo(fabric: str | None, device: str, as_json: bool) -> None:
     """Read handwritten digits with a small network on the simulated hardware, and check every bit.
 
     The network (residual, int8, trained by examples/digits/train.py) and the test digits come with the
@@ -303,7 +336,7 @@ def demo(fabric: str, device: str, as_json: bool) -> None:
     """
     folder = files("celosia") / "demo"
     with as_file(folder / "digits.tflite") as model, as_file(folder / "digits.npz") as digits:
-        chosen = load_fabric(fabric)
+        chosen = fabric_of(device, fabric)
         began = time.perf_counter()
         program = make_program(model, chosen, "litert")
         seconds = time.perf_counter() - began

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from ..api import MEMORY_BYTES, Qdq, Rounding, compile_model, is_program, load_program, open_device
-from ..host.driver.device import WATCHDOG, Array, Result
+from ..host.driver.device import WATCHDOG, Array, Device, Result
 from ..host.emit.program import FabricRun, Program
 from ..host.importers import load
 from ..host.importers.nnef_file import looks_like_nnef
+from ..host.link.factory import is_board
 from ..host.reference import Reference
 from ..host.reference.framework import LiteRT, OnnxRuntime, framework_of
 from ..host.schedule.predict import Prediction
@@ -44,18 +45,22 @@ def run_job(model: Path, fabric: Fabric, device_name: str, samples: Sequence[Seq
             watchdog: int = WATCHDOG, memory: NamedMemory | None = None) -> Job:
     """Run all samples; if one fails, what was computed before is kept and the error returned.
 
-    Without a ``memory`` the Program decides which one the simulator gets; the emulator has none.
+    Without a ``memory`` the Program decides which one the simulator gets; the emulator has none, and a board
+    its own.
     """
-    emulated = device_name == "emulator"
-    if emulated and memory is not None:
-        raise InputError("the emulator knows no memory timing; leave --memory out, or use --device sim")
-    behind = None if emulated else memory_for(program, memory)
+    emulated, board = device_name == "emulator", is_board(device_name)
+    if (emulated or board) and memory is not None:
+        whose = "a board has its own memory" if board else "the emulator knows no memory timing"
+        raise InputError(f"{whose}; leave --memory out, or use --device sim")
+    behind = None if emulated or board else memory_for(program, memory)
     reference = _reference(model, rounding, program.graph.framework) if check else None
     prediction = predicted(program, behind.memory if behind else None)
     began = time.perf_counter()
     with build_progress() as tell:
-        device = open_device(device_name, fabric=fabric, memory_bytes=max(program.dram_bytes, MEMORY_BYTES),
+        device = open_device(device_name, fabric=fabric, memory_bytes=max(program.memory_bytes, MEMORY_BYTES),
                              memory=behind.memory if behind else None, watchdog=watchdog, progress=tell)
+        if board:
+            load_onto(device, program)
     build_seconds = time.perf_counter() - began
     results: list[Result] = []
     mismatches = 0
@@ -86,8 +91,17 @@ def run_job(model: Path, fabric: Fabric, device_name: str, samples: Sequence[Seq
                           "simulate": round(simulate_seconds, 3)}
     spent = sum(result.seconds for result in results)
     total = sum(result.cycles for result in results)
-    summary["sim_cycles_per_second"] = round(total / spent) if total and spent else None
+    summary["sim_cycles_per_second"] = round(total / spent) if total and spent and not board else None
     return Job(summary, [result.outputs for result in results], error)
+
+
+def load_onto(device: Device, program: Program) -> None:
+    """Bring a Program's constants onto a board, which takes seconds; let go of the board if that fails."""
+    try:
+        device.load(program)
+    except BaseException:
+        device.close()
+        raise
 
 
 def differences(got: Array, wanted: Array) -> int:

@@ -8,6 +8,8 @@ import click
 
 from ..rtl.contract.errors import CelosiaError
 from .bench import bench
+from .board import board
+from .build import build, flash
 from .commands import compile_, debug_option, demo, doctor, fabrics, inspect, run, verilog
 from .quantize import quantize
 
@@ -29,7 +31,7 @@ def cli() -> None:
     """
 
 
-for command in (run, compile_, inspect, quantize, bench, fabrics, verilog, demo, doctor):
+for command in (run, compile_, inspect, quantize, bench, fabrics, verilog, build, flash, board, demo, doctor):
     cli.add_command(command)
 
 

@@ -6,11 +6,15 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ..host.driver.device import UPLOAD
 from ..sim.native.build import Progress as BuildProgress
 from .tables import progress_console
 
-STAGES = {"elaborate": "hardware to Verilog", "verilate": "Verilog to C++", "compile": "C++ to native code",
-          "wait": "waiting for another process that builds it"}
+STAGES = {"elaborate": "building the simulator: hardware to Verilog",
+          "verilate": "building the simulator: Verilog to C++",
+          "compile": "building the simulator: C++ to native code",
+          "wait": "building the simulator: waiting for another process that builds it",
+          UPLOAD: "sending weights and instructions to the board"}
 SLOW = 2.0
 """Seconds after which progress is shown."""
 PAUSE = 10.0
@@ -19,21 +23,22 @@ PAUSE = 10.0
 
 @contextmanager
 def build_progress() -> Iterator[BuildProgress]:
-    """A callback for the stages of a build."""
+    """A callback for the stages of a build, and of what is sent to a board."""
     if not sys.stderr.isatty():
         seen = ""
 
         def line(stage: str, done: int, total: int) -> None:
             nonlocal seen
-            if stage != seen:
-                hint = "" if seen else " (once for each fabric, a minute or more)"
+            if stage != seen and (stage != UPLOAD or done < total):
+                hint = "" if seen or stage == UPLOAD else " (once for each fabric, a minute or more)"
+                amount = f": {total:,} bytes" if stage == UPLOAD else ""
                 seen = stage
-                progress_console.print(f"building the simulator: {STAGES.get(stage, stage)}{hint}")
+                progress_console.print(f"{STAGES.get(stage, stage)}{amount}{hint}")
 
         yield line
         return
-    with Progress(TextColumn("building the simulator: {task.description}"), BarColumn(), MofNCompleteColumn(),
-                  TimeElapsedColumn(), console=progress_console, transient=True) as bar:
+    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                  console=progress_console, transient=True) as bar:
         task = bar.add_task("", visible=False)
 
         def update(stage: str, done: int, total: int) -> None:

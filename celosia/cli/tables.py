@@ -144,13 +144,22 @@ def program_tables(program: Program, *, width: int = WIDE) -> list[Table]:
         name = "activations" + (f", part {number + 1}" if len(told["segments"]) > 1 else "")
         memory.add_row(name, f"{part['activation_bytes']:,} B", f"{told['activation_capacity']:,} B", remark)
     fabric = program.fabric
-    memory.add_row("weights", f"{told['weight_words'] * fabric.cols:,} B", f"{fabric.wm_bytes:,} B",
-                   weights_text(told, fabric))
+    memory.add_row("weights", f"{told['weight_words'] * fabric.cols:,} B",
+                   f"{told['weight_capacity'] * fabric.cols:,} B", weights_text(told, fabric))
     memory.add_row("parameters", f"{told['parameter_records']:,}", f"{told['parameter_capacity']:,}",
                    "resident" if told["parameters_resident"] else "the rest is streamed in each inference; "
                    f"{told['parameter_records_to_stay_on_chip']:,} would keep all on chip")
-    memory.add_row("DRAM", f"{program.dram_bytes:,} B", "",
-                   f"of it {told['instruction_bytes']:,} B of instructions")
+    instructions = f"of it {told['instruction_bytes']:,} B of instructions"
+    if "shared" in told:
+        parts = told["shared"]
+        taken = sum(size for name, size in parts.items() if name != "bytes")
+        memory.add_row("all in one", f"{taken:,} B", f"{parts['bytes']:,} B", ", ".join(
+            f"{name.replace('_', ' ')} {size:,} B" for name, size in parts.items() if name != "bytes"))
+    elif program.dram_bytes:
+        memory.add_row("DRAM", f"{program.dram_bytes:,} B", "", "" if program.rom_bytes else instructions)
+    if program.rom_bytes:
+        memory.add_row("read-only", f"{program.rom_bytes:,} B", "",
+                       f"constants; {instructions}; from {fabric.rom_base:#x} on")
     return [layers, memory]
 
 

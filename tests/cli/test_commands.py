@@ -76,6 +76,17 @@ def test_verilog_is_one_file_with_the_module(celosia_cli, tmp_path):
     text = (tmp_path / "out.v").read_text()
     assert outcome.json["module"] == "celosia_fabric" and outcome.json["lines"] == len(text.splitlines())
     assert "module celosia_fabric(" in text and outcome.json["fabric"] == "small"
+    assert outcome.json["header"] is None
+
+
+def test_the_c_header_comes_alone_or_with_the_verilog(celosia_cli, tmp_path):
+    outcome = celosia_cli("verilog", "--fabric", "tiny", "--header", tmp_path / "celosia.h", "--json")
+    assert outcome.code == 0 and outcome.json["file"] is None
+    assert "#define CELOSIA_ROWS 4u" in (tmp_path / "celosia.h").read_text()
+    readable = celosia_cli("verilog", "--fabric", "tiny", "--header", tmp_path / "celosia.h")
+    assert "C header of fabric tiny (4x4)" in readable.stdout
+    nothing = celosia_cli("verilog", "--fabric", "tiny")
+    assert nothing.code == 2 and "nothing to write" in nothing.stderr
 
 
 def test_the_demo_reads_every_digit_as_the_framework_does(celosia_cli):

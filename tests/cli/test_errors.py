@@ -171,7 +171,7 @@ def test_a_model_with_an_archive_at_its_end_is_a_model(celosia_cli, digits, tmp_
 
 
 @pytest.mark.parametrize("arguments", [("run", "MODEL", *EMULATOR, "--out"), ("compile", "MODEL", "-o"),
-                                       ("verilog", "-o")])
+                                       ("verilog", "-o"), ("verilog", "--header")])
 def test_a_folder_that_does_not_exist_is_told_before_the_work_is_done(celosia_cli, digits, tmp_path,
                                                                       arguments, monkeypatch):
     for name in ("make_program", "compile_model"):
