@@ -6,7 +6,7 @@ JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 BENCH  ?=
 
 .PHONY: run test soak isa-coverage formal formal-mutants mutation coverage verification-table verify \
-	operators lint types check fuzz bench bench-record clean
+	operators bitstreams lint types check fuzz bench bench-record clean
 
 run: $(VENV)/.installed
 	$(BIN)/celosia demo
@@ -55,12 +55,16 @@ verification-table: $(VENV)/.installed-test
 
 # Everything that checks the gateware: hours.
 verify: test formal formal-mutants isa-coverage soak mutation coverage
-	CELOSIA_SOAK=1 $(BIN)/python -m pytest tests/cosim tests/golden -n $(JOBS) -q
+	CELOSIA_SOAK=1 $(BIN)/python -m pytest tests/cosim tests/golden tests/boards -n $(JOBS) -q
 	$(BIN)/python tests/verification.py --record
 
 # docs/operators.md: every operator of TFLite and ONNX with its place.
 operators: $(VENV)/.installed-test
 	$(BIN)/python docs/operators.py
+
+# Bitstreams of all boards: an hour, most of it placing and routing the ULX3S.
+bitstreams: $(VENV)/.installed-test
+	for board in icebreaker ulx3s_85f; do $(BIN)/celosia build $$board --out build/bitstreams || exit 1; done
 
 fuzz: $(VENV)/.installed-test
 	$(BIN)/python tests/fuzz/fuzz_importer.py --count 2000

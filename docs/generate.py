@@ -8,7 +8,6 @@ import inspect
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from enum import IntEnum
 from pathlib import Path
 
 from celosia.rtl.contract import isa, registers
@@ -22,13 +21,10 @@ from celosia.rtl.contract.fabric import (
     Fabric,
 )
 from celosia.rtl.contract.numerics import Add, Channel, Product
+from celosia.rtl.glossary import members, split_docstring
 
 HERE = Path(__file__).parent
 REMARK = "<!-- Written by docs/generate.py from rtl/contract; change that, and run it again. -->\n"
-UNDERLINE = re.compile(r"\n(\w[^\n]*)\n-{3,}\n")
-"""A section of a NumPy docstring."""
-MEMBER = re.compile(r"^    (\w+) = ([^#\n]+?)(?:  # (.*))?$", re.MULTILINE)
-"""A member of an enumeration in its source, with the comment behind it."""
 
 
 def pages() -> dict[Path, str]:
@@ -74,25 +70,9 @@ def _grid(part: str) -> str:
     return table(rows[0], rows[1:]).strip()
 
 
-def split_docstring(thing: type) -> tuple[str, dict[str, str]]:
-    """Prose of a docstring, and what its Parameters section says of each name."""
-    prose, *rest = UNDERLINE.split(inspect.getdoc(thing) or "")
-    sections = dict(zip(rest[::2], rest[1::2], strict=True))
-    meanings: dict[str, str] = {}
-    names: list[str] = []
-    for line in sections.get("Parameters", "").splitlines():
-        if line and not line.startswith(" "):
-            names = [name.strip() for name in line.split(" : ")[0].split(",")]
-        elif line:
-            for name in names:
-                meanings[name] = f"{meanings.get(name, '')} {_prose(line)}".strip()
-    return prose.strip(), meanings
-
-
-def members(enumeration: type[IntEnum]) -> list[tuple[str, int, str]]:
-    """Name, value and comment of each member, in the order of the source."""
-    comments = {name: comment or "" for name, _, comment in MEMBER.findall(inspect.getsource(enumeration))}
-    return [(member.name, int(member), comments[member.name]) for member in enumeration]
+def meanings_of(thing: type) -> dict[str, str]:
+    """What a docstring says of each parameter."""
+    return {name: _prose(meaning) for name, meaning in split_docstring(thing)[1].items()}
 
 
 # -- The pages ------------------------------------------------------------------------------------------
@@ -100,7 +80,7 @@ def members(enumeration: type[IntEnum]) -> list[tuple[str, int, str]]:
 
 def isa_page() -> str:
     title, _, text = (inspect.getdoc(isa) or "").partition("\n\n")
-    prose, meanings = split_docstring(isa.Instruction)
+    prose, meanings = split_docstring(isa.Instruction)[0], meanings_of(isa.Instruction)
     header = isa.Instruction.layout()
     parts = [
         f"# The instruction set, version {isa.ISA_VERSION}\n",
@@ -141,7 +121,7 @@ def isa_page() -> str:
         "The fingerprint in the registers differs when any of them but `name` does, or the version of the "
         "instruction set. `celosia fabrics` lists the presets.\n",
         table(("parameter", "default", "meaning"), [
-            (f"`{item.name}`", f"`{item.default!r}`", split_docstring(Fabric)[1][item.name])
+            (f"`{item.name}`", f"`{item.default!r}`", meanings_of(Fabric)[item.name])
             for item in fields(Fabric)]),
     ]
     return "\n".join(parts)
@@ -153,7 +133,7 @@ def _bits(item: isa.Field) -> str:
 
 
 def _record(kind: type) -> str:
-    prose, meanings = split_docstring(kind)
+    prose, meanings = split_docstring(kind)[0], meanings_of(kind)
     pack = (inspect.getdoc(kind.pack) or "").removeprefix("The record: ")  # type: ignore[attr-defined]
     return "\n".join([markdown(prose) + "\n", f"In memory: {pack}\n", table(
         ("field", "holds"), [(f"`{name}`", meaning) for name, meaning in meanings.items()])])

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 PAGES = [*(ROOT / name for name in ("README.md", "DECISIONS.md", "CHANGELOG.md")),
          *sorted((ROOT / "docs").glob("*.md"))]
-FILE = re.compile(r"`((?:[\w.]+/)+[\w.]+\.(?:py|cpp|h|toml|md|tflite))`")
+FILE = re.compile(r"`((?:[\w.]+/)+[\w.]+\.(?:py|cpp|c|h|v|toml|md|tflite))`")
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
 
 

@@ -1,0 +1,1 @@
+"""A board without the board: its gateware as native code, models of its memory's chip and of its wire."""
