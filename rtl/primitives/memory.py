@@ -84,7 +84,7 @@ class TrueDualPort(wiring.Component):
         if self.family == "ecp5" and self.style == "auto":
             self._of_cells(m)
             return m
-        m.submodules.memory = memory = Memory(
+        m.submodules.ram = memory = Memory(
             shape=self.width, depth=self.depth, init=[],
             attrs={"no_rw_check": 1} | ({"ram_style": self.style} if self.style != "auto" else {}))
         port_a, port_b, write = memory.read_port(), memory.read_port(), memory.write_port()
@@ -206,7 +206,7 @@ class SinglePort(wiring.Component):
         if self.family == "ice40":
             self._of_cells(m)
             return m
-        m.submodules.memory = memory = Memory(
+        m.submodules.ram = memory = Memory(
             shape=self.width, depth=self.depth, init=[], attrs={"no_rw_check": 1})
         read, write = memory.read_port(), memory.write_port(granularity=8)
         m.d.comb += [

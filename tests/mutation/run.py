@@ -50,6 +50,10 @@ OWN_TESTS = {
     "sequencer": ["tests/rtl/sequencer"],
     "link": ["tests/rtl/link"],
     "fabric": ["tests/rtl/test_fabric.py"],
+    "front": ["tests/rtl/test_front.py"],
+    "lean": ["tests/rtl/test_fabric.py"],
+    "sdram": ["tests/rtl/sdram"],
+    "flash": ["tests/rtl/flash"],
 }
 """Of each folder of the gateware, the tests that should notice."""
 

@@ -70,10 +70,10 @@ class ObservedModel:
         self._code.celosia_step_until.argtypes = [pointer, pointer, ctypes.c_uint32, ctypes.c_uint64, pointer]
         retired = [self._inside(f"sequencer.issue_{unit.name.lower()}.o_retired")[0] for unit in Unit]
         self._retired = (pointer * len(Unit))(*retired)
-        self._banks = [self._array(f"activation_memory.bank_{row}", fabric.am_words)
+        self._banks = [self._array(f"activation_memory.bank_{row}.ram", fabric.am_words)
                        for row in range(fabric.rows)]
-        self._wm = self._array("weight_memory.memory", fabric.wm_words)
-        self._pm = self._array("parameter_memory.memory", fabric.pm_words)
+        self._wm = self._array("weight_memory.memory.ram", fabric.wm_words)
+        self._pm = self._array("parameter_memory.memory.ram", fabric.pm_words)
         self._acc = [self._array(f"accumulators.column_{column}.memory", fabric.acc_depth)
                      for column in range(fabric.cols)]
         self._tables = [self._array(f"post.table_{lane}.memory", fabric.tables)
