@@ -120,7 +120,7 @@ def test_without_rest_every_cycle_is_simulated(stand_in):
 
 
 def test_a_broken_rule_of_the_memory_ends_it_with_the_rules_name(stand_in):
-    with pytest.raises(DeviceError, match="READ"):
+    with pytest.raises(DeviceError, match="power-up time"):
         with VirtualBoard(BOARD, library=stand_in) as board:
             wire = SerialWire(board.port, baud=3_000_000)
             wire.send(b"\xf2")
