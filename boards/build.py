@@ -13,8 +13,9 @@ from typing import Any
 
 from .. import rtl
 from ..rtl.contract.errors import ToolError
+from ..sim.native.build import digest, source_texts
 from .board import Board
-from .cache import Progress, cached, digest
+from .cache import Progress, cached
 from .netlist import count_cells, origins, places
 from .tools import SYNTHESIS, TOOLS, Tool, run
 
@@ -35,8 +36,9 @@ PASSES = {"FLATTEN": "joining blocks", "MEMORY_LIBMAP": "memories", "ALUMACC": "
           "ABC9_EXE": "logic to look-up tables", "AUTONAME": "names"}
 """yosys' passes that take long, in words."""
 
+PACKAGES = "amaranth", "amaranth-boards"
 SOURCES = Path(rtl.__file__).parent, Path(__file__).parent
-"""Folders whose Python decides what a design is."""
+"""Packages, and folders whose Python decides what a design is."""
 
 
 @dataclass(frozen=True)
@@ -124,18 +126,14 @@ def _elaborated(board: Board, top: Callable[[], Any] | None, tell: Progress) -> 
         write(plan_files(board, None), folder)
 
     if top is None:
-        key = digest("board", repr(board), repr(board.fabric), *_source_texts())
+        key = digest("board", repr(board), repr(board.fabric),
+                     *(f"{name} {version(name)}" for name in PACKAGES),
+                     *source_texts(*SOURCES))
         return cached("designs", key, make, tell)
     tell("elaborate", "")
     files = plan_files(board, top)  # no file of ours says what it is: only its text does
     key = digest("given", *(part for item in sorted(files.items()) for part in item))
     return cached("designs", key, partial(write, files), tell)
-
-
-def _source_texts() -> list[str]:
-    packages = [f"{name} {version(name)}" for name in ("amaranth", "amaranth-boards")]
-    return packages + [text for folder in SOURCES for path in sorted(folder.rglob("*.py"))
-                       for text in (path.relative_to(folder).as_posix(), path.read_text())]
 
 
 def _synthesised(board: Board, design: Path, tell: Progress) -> Path:

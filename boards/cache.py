@@ -1,14 +1,10 @@
 """Folders of results that are found again by what they were made from; safe for builds side by side."""
-import contextlib
-import fcntl
-import hashlib
+import functools
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from ..rtl.contract.errors import ToolError
 from ..sim.native import build as native
 
 Progress = Callable[[str, str], None]
@@ -23,15 +19,6 @@ WAIT_SECONDS = 4 * 3600
 def cache_folder() -> Path:
     """Beside the compiled simulators: CELOSIA_CACHE, or the user's cache folder of this system."""
     return native.cache_folder().with_name("boards")
-
-
-def digest(*parts: str | bytes) -> str:
-    """A name for what is made from these."""
-    state = hashlib.sha256()
-    for part in parts:
-        data = part.encode() if isinstance(part, str) else part
-        state.update(len(data).to_bytes(8, "little") + data)
-    return state.hexdigest()[:32]
 
 
 def cached(stage: str, key: str, make: Callable[[Path], None], progress: Progress) -> Path:
@@ -49,7 +36,8 @@ def cached(stage: str, key: str, make: Callable[[Path], None], progress: Progres
     if _used(target):
         return target
     home.mkdir(parents=True, exist_ok=True)
-    with _locked(home / f"{key}.lock", progress):
+    tell_once = functools.cache(lambda: progress("wait", ""))
+    with native.locked(home / f"{key}.lock", WAIT_SECONDS, tell_once):
         if _used(target):  # made while this process waited
             return target
         draft = home / f"{key}.draft"
@@ -68,27 +56,6 @@ def _used(folder: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-@contextlib.contextmanager
-def _locked(path: Path, progress: Progress) -> Iterator[None]:
-    """Hold a lock between processes; the system frees it when its holder dies."""
-    with path.open("w") as file:
-        end = time.monotonic() + WAIT_SECONDS
-        waits = False
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise ToolError(f"another process has been building this for {WAIT_SECONDS} s; stop it, "
-                                    f"or delete {path}") from None
-                if not waits:
-                    progress("wait", "")
-                waits = True
-                time.sleep(0.2)
-        yield
 
 
 def _prune(home: Path, newest: Path) -> None:

@@ -92,7 +92,7 @@ class Harness:
     @property
     def identity(self) -> str:
         """Changes when anything does."""
-        return _hash(self.module, self.prefix, self.public.pattern if self.public else "", *self.flags,
+        return digest(self.module, self.prefix, self.public.pattern if self.public else "", *self.flags,
                      *(path.read_text() for path in (self.source, *self.others)))
 
 
@@ -146,7 +146,7 @@ def compiled(harness: Harness, sources: Iterable[str], make_verilog: Callable[[P
         If Verilator or the C++ compiler is missing or fails, or another process holds the lock for too long.
     """
     tools = Tools.find(harness)
-    return _cached(_hash("sources", tools.identity, *sources), tools, progress or _silent, make_verilog)
+    return _cached(digest("sources", tools.identity, *sources), tools, progress or _silent, make_verilog)
 
 
 def cache_folder() -> Path:
@@ -188,9 +188,9 @@ class Tools:
                                     check=True)
         except (OSError, subprocess.SubprocessError) as error:
             raise ToolError(f"{shlex.join(compiler)} --version fails: {error}") from error
-        runtime = _hash(*(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES),
+        runtime = digest(*(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES),
                         *compiler, banner.stdout, *FAST_FLAGS)
-        identity = _hash(runtime, *VERILATOR_FLAGS, "|", *SLOW_FLAGS, harness.identity)
+        identity = digest(runtime, *VERILATOR_FLAGS, "|", *SLOW_FLAGS, harness.identity)
         return cls(verilator, folder / "include", compiler, identity, runtime, harness)
 
 
@@ -201,7 +201,7 @@ def _cached(key: str, tools: Tools, progress: Progress, make_verilog: Callable[[
     if (found := _follow(pointer)) is not None:
         return found
     cache.mkdir(parents=True, exist_ok=True)
-    with _locked(cache / f"{key}.lock", progress):
+    with locked(cache / f"{key}.lock", TOOL_SECONDS, lambda: progress("wait", 0, 1)):
         if (found := _follow(pointer)) is not None:  # built while this process waited
             return found
         folder = cache / f"{key}.build"
@@ -210,7 +210,7 @@ def _cached(key: str, tools: Tools, progress: Progress, make_verilog: Callable[[
         progress("elaborate", 0, 1)
         verilog = make_verilog(folder)
         progress("elaborate", 1, 1)
-        target = cache / f"{_hash(tools.identity, _essence(verilog))}.so"
+        target = cache / f"{digest(tools.identity, _essence(verilog))}.so"
         if not target.is_file():
             _build(verilog, tools, target, folder, progress)
             _prune(cache, target)
@@ -236,19 +236,27 @@ def _publish(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, progress: Progress) -> Iterator[None]:
-    """Hold a lock between processes; the system frees it when its holder dies."""
+def locked(path: Path, seconds: float, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock between processes; the system frees it when its holder dies.
+
+    ``waiting`` is called again and again while another process holds it.
+
+    Raises
+    ------
+    ToolError
+        If it does so for ``seconds``.
+    """
     with path.open("w") as file:
-        end = time.monotonic() + TOOL_SECONDS
+        end = time.monotonic() + seconds
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 if time.monotonic() > end:
-                    raise ToolError(f"another process has been building the same for {TOOL_SECONDS} s; "
+                    raise ToolError(f"another process has been building the same for {seconds} s; "
                                     f"stop it, or delete {path}") from None
-                progress("wait", 0, 1)
+                waiting()
                 time.sleep(0.1)
         yield
 
@@ -287,10 +295,11 @@ def _essence(verilog: str) -> str:
     return re.sub(r"/\*.*?\*/|\(\*[^)]*?\bsrc\s*=.*?\*\)|//[^\n]*", "", verilog, flags=re.DOTALL)
 
 
-def _hash(*parts: str) -> str:
+def digest(*parts: str | bytes) -> str:
+    """A name for what is made from these."""
     state = hashlib.sha256()
     for part in parts:
-        data = part.encode()
+        data = part.encode() if isinstance(part, str) else part
         state.update(len(data).to_bytes(8, "little") + data)
     return state.hexdigest()[:32]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from celosia.boards.cache import cached, digest
+from celosia.boards.cache import cached
 from celosia.rtl.contract.presets import PRESETS
 from celosia.rtl.primitives.cells import Cells
 from celosia.sim.native import build
@@ -42,7 +42,7 @@ def test_the_netlist_computes_what_the_rtl_does_in_as_many_cycles(cells, models,
 
     expected = run()
     assert len({str(outputs) for outputs, _ in expected}) > 2  # the network does something
-    key = digest(repr(SMALL), repr(cells), *build.source_texts(build.RTL),
+    key = build.digest(repr(SMALL), repr(cells), *build.source_texts(build.RTL),
                  Path(vendor_cells.__file__).read_text())
     gates = cached("gates", key, lambda folder: vendor_cells.gate_level(SMALL, cells, folder),
                    lambda stage, text: None) / "gates.v"
